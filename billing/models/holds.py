@@ -1,0 +1,104 @@
+"""Money set aside for one run."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models import F, Q
+
+from accounts.models import ApiKey, Organization
+from billing.ids import uuid7
+from billing.models.budgets import BudgetSet
+from billing.models.ledger import Settlement
+from billing.models.shares import ShareVersion
+from catalog.models import ModelVersion, PriceVersion
+
+
+class HoldQuerySet(models.QuerySet["Hold"]):
+    """Sets of holds."""
+
+    def visible_to(self, organization: Organization) -> HoldQuerySet:
+        """Return the organization's own holds."""
+        return self.filter(organization=organization)
+
+    def unsettled(self) -> HoldQuerySet:
+        """Return finished holds whose budgets and journal are not written yet."""
+        return self.exclude(state=Hold.State.AUTHORISED).filter(settlement=None)
+
+
+class Hold(models.Model):
+    """Money set aside for one run: authorised, then captured, voided or expired, once."""
+
+    class State(models.TextChoices):
+        AUTHORISED = "authorised"
+        CAPTURED = "captured"
+        VOIDED = "voided"
+        EXPIRED = "expired"
+
+    class Source(models.TextChoices):
+        API = "api"
+        WEB = "web"
+        TRAINING = "training"
+
+    id = models.UUIDField(primary_key=True, default=uuid7)
+    organization = models.ForeignKey(Organization, models.PROTECT, related_name="holds")
+    api_key = models.ForeignKey(
+        ApiKey, models.PROTECT, null=True, blank=True, related_name="+", db_index=False
+    )
+    model_version = models.ForeignKey(
+        ModelVersion, models.PROTECT, null=True, blank=True, related_name="+", db_index=False
+    )
+    price_version = models.ForeignKey(
+        PriceVersion, models.PROTECT, related_name="+", db_index=False
+    )
+    share_version = models.ForeignKey(
+        ShareVersion, models.PROTECT, related_name="+", db_index=False
+    )
+    budget_set = models.ForeignKey(BudgetSet, models.PROTECT, related_name="+", db_index=False)
+    currency = models.CharField(max_length=3, default="usd")
+    source = models.CharField(max_length=8, choices=Source.choices, default=Source.API)
+    request_id = models.CharField(max_length=64, blank=True)
+    state = models.CharField(max_length=10, choices=State.choices, default=State.AUTHORISED)
+    reserved_nanos = models.BigIntegerField()
+    captured_nanos = models.BigIntegerField(null=True, blank=True)
+    # Why nothing was captured: an error code of docs/errors.md.
+    failure = models.CharField(max_length=48, blank=True)
+    accepted_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    finished_at = models.DateTimeField(null=True, blank=True)
+    settlement = models.ForeignKey(
+        Settlement, models.PROTECT, null=True, blank=True, related_name="holds", db_index=False
+    )
+
+    objects = HoldQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.CheckConstraint(condition=Q(reserved_nanos__gte=0), name="reserved_positive"),
+            # The hard cap: no run costs more than was set aside for it.
+            models.CheckConstraint(
+                condition=Q(captured_nanos=None)
+                | Q(captured_nanos__gte=0, captured_nanos__lte=F("reserved_nanos")),
+                name="captured_within_reserved",
+            ),
+            models.CheckConstraint(
+                condition=Q(state="captured", captured_nanos__isnull=False)
+                | (~Q(state="captured") & Q(captured_nanos__isnull=True)),
+                name="captured_has_amount",
+            ),
+        ]
+        indexes = [
+            # The settler's queue.
+            models.Index(
+                fields=["organization", "id"],
+                condition=~Q(state="authorised") & Q(settlement=None),
+                name="hold_unsettled",
+            ),
+            # The sweeper.
+            models.Index(
+                fields=["expires_at"], condition=Q(state="authorised"), name="hold_open"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.pk)

@@ -1,0 +1,91 @@
+"""Double-entry books. Rows are never changed or deleted; a correction is a new transaction."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+
+from accounts.models import Organization
+
+
+class LedgerAccount(models.Model):
+    """An account of the chart, such as `tenant:7:credit` or `platform:revenue`."""
+
+    class Kind(models.TextChoices):
+        ASSET = "asset"
+        LIABILITY = "liability"
+        INCOME = "income"
+        EXPENSE = "expense"
+
+    code = models.CharField(max_length=80, unique=True)
+    kind = models.CharField(max_length=10, choices=Kind.choices)
+    currency = models.CharField(max_length=3, default="usd")
+    organization = models.ForeignKey(
+        Organization, models.PROTECT, null=True, blank=True, related_name="ledger_accounts"
+    )
+
+    class Meta:
+        ordering = ["code"]
+
+    def __str__(self) -> str:
+        return self.code
+
+
+class LedgerTransaction(models.Model):
+    """Entries that belong together and sum to zero; `(kind, external_ref)` happens once."""
+
+    kind = models.CharField(max_length=24)
+    external_ref = models.CharField(max_length=120)
+    organization = models.ForeignKey(
+        Organization, models.PROTECT, null=True, blank=True, related_name="ledger_transactions"
+    )
+    actor = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+"
+    )
+    reason = models.CharField(max_length=500, blank=True)
+    posted_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.UniqueConstraint(fields=["kind", "external_ref"], name="one_effect_per_ref")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.external_ref}"
+
+
+class LedgerEntry(models.Model):
+    """One line of a transaction: debit is positive, credit negative."""
+
+    transaction = models.ForeignKey(LedgerTransaction, models.PROTECT, related_name="entries")
+    account = models.ForeignKey(LedgerAccount, models.PROTECT, related_name="entries")
+    amount_nanos = models.BigIntegerField()
+
+    class Meta:
+        verbose_name_plural = "ledger entries"
+        constraints = [
+            models.CheckConstraint(condition=~Q(amount_nanos=0), name="entry_not_zero")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.account_id}: {self.amount_nanos}"
+
+
+class Settlement(models.Model):
+    """A batch of finished holds of one organization, booked by one ledger transaction."""
+
+    organization = models.ForeignKey(Organization, models.PROTECT, related_name="settlements")
+    currency = models.CharField(max_length=3)
+    hold_count = models.PositiveIntegerField()
+    reserved_nanos = models.BigIntegerField()
+    captured_nanos = models.BigIntegerField()
+    # Empty when nothing was captured: there is nothing to book.
+    ledger_transaction = models.OneToOneField(
+        LedgerTransaction, models.PROTECT, null=True, blank=True, related_name="settlement"
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return f"settlement {self.pk}"

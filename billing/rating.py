@@ -1,0 +1,66 @@
+"""What a run costs. Pure: no database, no clock, integers only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+
+from billing.errors import UnratedError
+from catalog.models import PriceVersion
+
+
+@dataclass(frozen=True, slots=True)
+class PricePlan:
+    """A price version, frozen: dimension → (amount in nanos, for how many units)."""
+
+    price_version_id: int
+    currency: str
+    min_charge_nanos: int
+    components: Mapping[str, tuple[int, int]]
+
+
+def plan_of(price: PriceVersion) -> PricePlan:
+    """Return a price version as a plain value."""
+    return PricePlan(
+        price_version_id=price.pk,
+        currency=price.currency,
+        min_charge_nanos=price.min_charge_nanos,
+        components={
+            item.dimension: (item.amount_nanos, item.per_quantity)
+            for item in price.components.all()
+        },
+    )
+
+
+def rate(plan: PricePlan, quantities: Mapping[str, int]) -> int:
+    """Price what was used.
+
+    The dimensions are summed exactly and rounded once, half up; then the minimum applies.
+
+    Args:
+        quantities: Dimension → units used, >= 0. What the plan does not price is free only if
+            the plan prices something else of the run.
+
+    Returns:
+        Amount in nanos.
+
+    Raises:
+        UnratedError: A quantity is negative, or the plan prices nothing of what was used.
+    """
+    if any(quantity < 0 for quantity in quantities.values()):
+        raise UnratedError(f"Negative quantity in {dict(quantities)}.")
+    priced = plan.components.keys() & quantities.keys()
+    if not priced:
+        raise UnratedError(f"Price {plan.price_version_id} has none of {sorted(quantities)}.")
+    total = sum(
+        (Fraction(plan.components[name][0] * quantities[name], plan.components[name][1]))
+        for name in priced
+    )
+    rounded = (2 * total.numerator + total.denominator) // (2 * total.denominator)
+    return max(rounded, plan.min_charge_nanos)
+
+
+def share(cost_nanos: int, percent: int) -> int:
+    """Return a percentage of an amount, rounded half up."""
+    return (cost_nanos * percent * 2 + 100) // 200

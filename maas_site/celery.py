@@ -1,0 +1,37 @@
+"""The Celery applications, named so that `celery -A maas_site.celery:…` finds them."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "maas_site.settings")
+
+import django
+from celery import Celery
+
+django.setup()
+
+from inference import connections  # noqa: E402  (needs the settings)
+
+# Predictions: at most once, fast.
+predict = connections.predict_app()
+
+# Everything else: jobs and light work. The database rows are the truth; messages only ring.
+app = Celery("mercato")
+app.conf.update(
+    connections.SHARED_CONF,
+    broker_url=connections.broker_url(connections.JOBS_DB),
+    imports=["billing.tasks", "inference.light_tasks", "training.tasks"],
+    task_default_queue="light",
+    worker_prefetch_multiplier=1,
+    beat_schedule={
+        name: {"task": task, "schedule": seconds, "options": {"expires": max(seconds, 5)}}
+        for name, task, seconds in [
+            ("settle", "billing.settle", 1.0),
+            ("expire-holds", "billing.expire_holds", 5.0),
+            ("forget-predictions", "inference.forget_predictions", 300.0),
+            ("sweep-jobs", "training.sweep", 3.0),
+        ]
+    },
+)
+app.set_default()

@@ -1,0 +1,69 @@
+"""Reads settings from the environment; a bad value stops the start and says why."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from pathlib import Path
+
+from django.core.exceptions import ImproperlyConfigured
+
+_AMOUNT = re.compile(r"\d{1,9}(\.\d{1,9})?")
+
+
+def text(name: str, default: str = "") -> str:
+    """Read a setting, or the file that `NAME_FILE` points at."""
+    path = os.environ.get(f"{name}_FILE")
+    if path:
+        try:
+            return Path(path).read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise ImproperlyConfigured(f"{name}_FILE: cannot read {path}: {error}") from error
+    return os.environ.get(name, default)
+
+
+def integer(name: str, default: int, *, low: int, high: int) -> int:
+    """Read a whole number between `low` and `high`."""
+    raw = text(name, str(default))
+    if not raw.isdecimal() or not low <= int(raw) <= high:
+        raise ImproperlyConfigured(f"{name} must be a whole number {low}..{high}, not {raw!r}.")
+    return int(raw)
+
+
+def boolean(name: str, *, default: bool) -> bool:
+    """Read `1`/`0`, `true`/`false`, `yes`/`no`."""
+    raw = text(name, "1" if default else "0").lower()
+    if raw not in {"1", "true", "yes", "0", "false", "no"}:
+        raise ImproperlyConfigured(f"{name} must be 1 or 0, not {raw!r}.")
+    return raw in {"1", "true", "yes"}
+
+
+def nanos(name: str, default: str) -> int:
+    """Read an amount of money such as `5.00`; returns nanos (1e-9 of the major unit)."""
+    raw = text(name, default)
+    if not _AMOUNT.fullmatch(raw):
+        raise ImproperlyConfigured(f"{name} must be an amount such as 5.00, not {raw!r}.")
+    whole, _, fraction = raw.partition(".")
+    return int(whole) * 1_000_000_000 + int(fraction.ljust(9, "0"))
+
+
+def secret_key(data: Path) -> str:
+    """Return the site's secret: from `SECRET_KEY`, or made once in the data folder (0600)."""
+    given = text("SECRET_KEY")
+    if given:
+        return given
+    path = data / "secret_key"
+    try:
+        return path.read_text(encoding="ascii")
+    except FileNotFoundError:
+        pass
+    data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    made = secrets.token_urlsafe(50)
+    try:
+        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    except FileExistsError:
+        return path.read_text(encoding="ascii")
+    with os.fdopen(handle, "w", encoding="ascii") as file:
+        file.write(made)
+    return made

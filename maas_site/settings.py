@@ -1,0 +1,285 @@
+"""Every setting of the site, read from the environment; docs/settings.md explains each."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import dj_database_url
+from csp.constants import NONCE, NONE, SELF
+
+from maas_site import environment as env
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+# Where things are ---------------------------------------------------------------------------
+DATA = Path(env.text("MERCATO_DATA", str(BASE_DIR / "var"))).expanduser().resolve()
+HOST = env.text("MERCATO_HOST", "127.0.0.1")
+PORT = env.integer("MERCATO_PORT", 8000, low=1, high=65535)
+IS_LOOPBACK = HOST in {"127.0.0.1", "::1", "localhost"}
+PUBLIC_URL = env.text("MERCATO_PUBLIC_URL", f"http://{HOST}:{PORT}").rstrip("/")
+ARTIFACTS = DATA / "artifacts"
+MAIL = DATA / "mail"
+
+# Security -----------------------------------------------------------------------------------
+DEBUG = env.boolean("MERCATO_DEBUG", default=False)
+SECRET_KEY = env.secret_key(DATA)
+ALLOWED_HOSTS = [
+    host
+    for host in env.text("MERCATO_ALLOWED_HOSTS", f"{HOST},localhost,127.0.0.1,[::1]").split(",")
+    if host
+]
+# Behind a proxy with TLS the cookies are sent over TLS only.
+IS_HTTPS = PUBLIC_URL.startswith("https://")
+CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = IS_HTTPS
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+SECURE_SSL_REDIRECT = IS_HTTPS
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if IS_HTTPS else None
+SECURE_HSTS_SECONDS = 31_536_000 if IS_HTTPS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = IS_HTTPS
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+DATA_UPLOAD_MAX_MEMORY_SIZE = 1_048_576
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 200
+DATA_UPLOAD_MAX_NUMBER_FILES = 20
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [NONE],
+        "script-src": [SELF, NONCE],
+        "style-src": [SELF],
+        "img-src": [SELF, "data:", "blob:"],
+        "connect-src": [SELF],
+        "font-src": [SELF],
+        "form-action": [SELF],
+        "frame-ancestors": [NONE],
+        "base-uri": [NONE],
+        "object-src": [NONE],
+    },
+    # The console and the API reference ship scripts that build styles and functions at run time.
+    "EXCLUDE_URL_PREFIXES": ("/admin/", "/docs/api"),
+}
+
+# Applications -------------------------------------------------------------------------------
+INSTALLED_APPS = [
+    "unfold",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "allauth",
+    "allauth.account",
+    "django_htmx",
+    "django_cotton.apps.SimpleAppConfig",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "csp",
+    "maas_site",
+    "training",
+    "inference",
+    "billing",
+    "catalog",
+    "accounts",
+]
+MIDDLEWARE = [
+    "maas_site.middleware.RequestIdMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+]
+ROOT_URLCONF = "maas_site.urls"
+ASGI_APPLICATION = "maas_site.asgi.application"
+TEMPLATES: list[dict[str, Any]] = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": False,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.template.context_processors.i18n",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "csp.context_processors.nonce",
+                "maas_site.context.site",
+            ],
+            "builtins": ["django_cotton.templatetags.cotton"],
+            "loaders": [
+                (
+                    "django.template.loaders.cached.Loader",
+                    [
+                        "django_cotton.cotton_loader.Loader",
+                        "django.template.loaders.filesystem.Loader",
+                        "django.template.loaders.app_directories.Loader",
+                    ],
+                )
+            ],
+        },
+    }
+]
+COTTON_DIR = "components"
+
+# Database -----------------------------------------------------------------------------------
+DATABASES: dict[str, Any] = {
+    "default": dj_database_url.parse(
+        env.text("DATABASE_URL") or f"sqlite:///{DATA / 'mercato.sqlite3'}",
+        conn_max_age=None,
+        conn_health_checks=True,
+    )
+}
+if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
+    DATABASES["default"]["OPTIONS"] = {
+        # A transaction takes the write lock when it begins: a later upgrade would fail at once.
+        "transaction_mode": "IMMEDIATE",
+        "timeout": 20,
+        "init_command": (
+            "PRAGMA journal_mode=WAL;PRAGMA synchronous=FULL;PRAGMA foreign_keys=ON;"
+            "PRAGMA temp_store=MEMORY;"
+        ),
+    }
+    DATABASES["default"]["TEST"] = {"NAME": str(DATA / "test.sqlite3")}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# Redis: broker, replies, events, cache ------------------------------------------------------
+REDIS_URL = env.text("REDIS_URL") or f"unix://{DATA / 'valkey.sock'}"
+CELERY_BROKER_URL = env.text("CELERY_BROKER_URL")
+CACHES = {
+    "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}
+}
+
+# People -------------------------------------------------------------------------------------
+AUTH_USER_MODEL = "accounts.User"
+AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
+PASSWORD_HASHERS = [
+    "django.contrib.auth.hashers.Argon2PasswordHasher",
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in ("UserAttributeSimilarityValidator", "CommonPasswordValidator")
+] + [
+    {
+        "NAME": "django.contrib.auth.password_validation.MinimumLengthValidator",
+        "OPTIONS": {"min_length": 10},
+    }
+]
+LOGIN_URL = "account_login"
+LOGIN_REDIRECT_URL = "/console"
+ACCOUNT_USER_MODEL_USERNAME_FIELD = None
+ACCOUNT_LOGIN_METHODS = {"email"}
+ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*"]
+ACCOUNT_EMAIL_VERIFICATION = "mandatory"
+ACCOUNT_CONFIRM_EMAIL_ON_GET = False
+ACCOUNT_LOGIN_ON_EMAIL_CONFIRMATION = True
+ACCOUNT_ADAPTER = "maas_site.signup.AccountAdapter"
+ACCOUNT_EMAIL_SUBJECT_PREFIX = "[Mercato] "
+ACCOUNT_RATE_LIMITS = {"signup": env.text("MERCATO_SIGNUP_RATE", "20/h/ip")}
+
+# Mail ---------------------------------------------------------------------------------------
+EMAIL_HOST = env.text("EMAIL_HOST")
+EMAIL_PORT = env.integer("EMAIL_PORT", 587, low=1, high=65535)
+EMAIL_HOST_USER = env.text("EMAIL_HOST_USER")
+EMAIL_HOST_PASSWORD = env.text("EMAIL_HOST_PASSWORD")
+EMAIL_USE_TLS = env.boolean("EMAIL_USE_TLS", default=True)
+DEFAULT_FROM_EMAIL = env.text("MERCATO_MAIL_FROM", "mercato@localhost")
+EMAIL_BACKEND = (
+    "django.core.mail.backends.smtp.EmailBackend"
+    if EMAIL_HOST
+    else "django.core.mail.backends.filebased.EmailBackend"
+)
+EMAIL_FILE_PATH = str(MAIL)
+
+# Language and time --------------------------------------------------------------------------
+LANGUAGE_CODE = "en"
+LANGUAGES = [("en", "English"), ("zh-hans", "简体中文")]
+LOCALE_PATHS = [BASE_DIR / "locale"]
+USE_TZ = True
+TIME_ZONE = "UTC"
+
+# Static files -------------------------------------------------------------------------------
+STATIC_URL = "/static/"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+STATIC_ROOT = DATA / "static"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+}
+# A page must not fail because one file was not collected; the built name is used when there is.
+WHITENOISE_MANIFEST_STRICT = False
+
+# API ----------------------------------------------------------------------------------------
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.authentication.ApiKeyAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["accounts.permissions.HasScope"],
+    "DEFAULT_PARSER_CLASSES": ["maas_site.api.StrictJSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["maas_site.api.JSONRenderer"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "maas_site.api.exception_handler",
+    "UNAUTHENTICATED_USER": None,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Mercato",
+    "VERSION": "1",
+    "DESCRIPTION": "Find a model, call it with a key, pay for exactly what you used.",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PUBLIC": True,
+    "SERVE_AUTHENTICATION": [],
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+    "SWAGGER_UI_SETTINGS": {"validatorUrl": None, "persistAuthorization": False},
+    "PREPROCESSING_HOOKS": ["maas_site.openapi.only_public_paths"],
+    "POSTPROCESSING_HOOKS": ["maas_site.openapi.add_hot_paths"],
+}
+
+# Celery -------------------------------------------------------------------------------------
+PREDICT_POOL = env.text("MERCATO_PREDICT_POOL", "cpu")
+JOB_POOL = env.text("MERCATO_JOB_POOL", "cpu")
+
+# Money --------------------------------------------------------------------------------------
+CURRENCY = "usd"
+TRIAL_CREDIT_NANOS = env.nanos("MERCATO_TRIAL_CREDIT", "5.00")
+MONTHLY_LIMIT_NANOS = env.nanos("MERCATO_MONTHLY_LIMIT", "100.00")
+PUBLISHER_SHARE_BPS = env.integer("MERCATO_PUBLISHER_SHARE_BPS", 8000, low=0, high=10_000)
+
+# Serving ------------------------------------------------------------------------------------
+PREDICT_TIMEOUT_SECONDS = env.integer("MERCATO_PREDICT_TIMEOUT", 30, low=1, high=600)
+LANE_MAX_ROWS = env.integer("MERCATO_LANE_MAX_ROWS", 256, low=1, high=65536)
+LANE_MAX_WAITING = env.integer("MERCATO_LANE_MAX_WAITING", 2048, low=1, high=1_000_000)
+MODEL_CACHE_BYTES = env.integer(
+    "MERCATO_MODEL_CACHE_MB", 1024, low=16, high=1_048_576
+) * 1024 * 1024
+PREDICTION_RETENTION_HOURS = env.integer("MERCATO_PREDICTION_RETENTION_HOURS", 24, low=1, high=8760)
+
+# Training -----------------------------------------------------------------------------------
+JOB_LEASE_SECONDS = env.integer("MERCATO_JOB_LEASE", 45, low=3, high=3600)
+JOB_MAX_ATTEMPTS = env.integer("MERCATO_JOB_MAX_ATTEMPTS", 3, low=1, high=20)
+JOB_MAX_SECONDS = env.integer("MERCATO_JOB_MAX_SECONDS", 3600, low=10, high=604_800)
+
+# Logs ---------------------------------------------------------------------------------------
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "plain": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"},
+    },
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "plain"}},
+    "root": {"handlers": ["stderr"], "level": env.text("MERCATO_LOG_LEVEL", "INFO")},
+}
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

@@ -1,0 +1,7 @@
+"""Where each app is mounted."""
+
+from __future__ import annotations
+
+from django.urls import URLPattern, URLResolver
+
+urlpatterns: list[URLPattern | URLResolver] = []
