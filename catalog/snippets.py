@@ -1,0 +1,145 @@
+"""Calls to a model as a person would type them, with the model's real id and a real input."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image
+
+from catalog.models import ModelVersion
+
+KEY = "$MERCATO_KEY"
+
+
+@dataclass(frozen=True, slots=True)
+class Snippets:
+    """The same call in several languages, and what it answers."""
+
+    curl: str
+    python: str
+    tf_serving: str
+    response: str
+
+
+def example_input(version: ModelVersion) -> dict[str, Any]:
+    """Return an input that works: the first example, or zeros; images as short PNG data URLs."""
+    given = version.examples[0]["input"] if version.examples else {}
+    return {
+        spec["name"]: _short(spec, given.get(spec["name"])) for spec in version.signature["inputs"]
+    }
+
+
+def of(version: ModelVersion, public_url: str) -> Snippets:
+    """Return the calls that reach a version on this site."""
+    path = version.model.path
+    given = example_input(version)
+    body = {"model": path, "input": given}
+    return Snippets(
+        curl=curl(public_url, body),
+        python=python(public_url, body),
+        tf_serving=_tf_serving(public_url, path, given),
+        response=json.dumps(_answer(version), indent=2, ensure_ascii=False),
+    )
+
+
+def curl(public_url: str, body: dict[str, Any]) -> str:
+    """Return the call as three lines for a shell."""
+    return (
+        f"curl {public_url}/v1/predictions \\\n"
+        f'  -H "Authorization: Bearer {KEY}" -H "Content-Type: application/json" \\\n'
+        f"  -d '{json.dumps(body)}'"
+    )
+
+
+def python(public_url: str, body: dict[str, Any]) -> str:
+    """Return the call for the Python standard library."""
+    return (
+        "import json, os, urllib.request\n\n"
+        f"body = {json.dumps(body, indent=4)}\n"
+        "request = urllib.request.Request(\n"
+        f'    "{public_url}/v1/predictions",\n'
+        "    data=json.dumps(body).encode(),\n"
+        '    headers={"Authorization": "Bearer " + os.environ["MERCATO_KEY"],\n'
+        '             "Content-Type": "application/json"},\n'
+        ")\n"
+        "with urllib.request.urlopen(request) as response:\n"
+        '    print(response.headers["Mercato-Cost"])\n'
+        '    print(json.load(response)["output"])'
+    )
+
+
+def _tf_serving(public_url: str, path: str, given: dict[str, Any]) -> str:
+    instance = next(iter(given.values())) if len(given) == 1 else given
+    return (
+        f"curl {public_url}/v1/models/{path}:predict \\\n"
+        f'  -H "Authorization: Bearer {KEY}" -H "Content-Type: application/json" \\\n'
+        f"  -d '{json.dumps({'instances': [instance]})}'"
+    )
+
+
+def _short(spec: dict[str, Any], value: Any) -> Any:
+    if spec.get("kind") == "image":
+        return data_url(value or _zeros(spec["shape"]))
+    return _zeros(spec["shape"]) if value is None else value
+
+
+def _zeros(shape: list[int]) -> Any:
+    value: Any = 0.0
+    for size in reversed(shape):
+        value = [value] * size
+    return value
+
+
+def data_url(pixels: list[list[float]]) -> str:
+    """Return grey values 0..1 as a PNG data URL."""
+    image = Image.new("L", (len(pixels[0]), len(pixels)))
+    image.putdata(levels(pixels))
+    file = io.BytesIO()
+    image.save(file, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def levels(pixels: list[list[float]]) -> list[int]:
+    """Return grey values 0..1 as bytes 0..255, row by row."""
+    return [min(255, max(0, round(float(value) * 255))) for row in pixels for value in row]
+
+
+def _answer(version: ModelVersion) -> dict[str, Any]:
+    return {
+        "id": "0199a7c2-6f5e-7c1b-9a51-3d2f8e41c07a",
+        "object": "prediction",
+        "model": version.path,
+        "status": "succeeded",
+        "output": _sample_output(version),
+        "metrics": {
+            "rows": 1,
+            "batch_rows": 1,
+            "queue_ms": 0.4,
+            "run_ms": 1.1,
+            "total_ms": 3.4,
+        },
+        "cost": {
+            "amount": "0.00002",
+            "currency": "usd",
+            "units": {"row": 1},
+            "price_version": 3,
+            "hold": "0199a7c2-6f5e-7d20-b0c4-51a9e3b7f2d8",
+        },
+    }
+
+
+def _sample_output(version: ModelVersion) -> dict[str, Any]:
+    output: dict[str, Any] = {}
+    for spec in version.signature["outputs"]:
+        labels = spec.get("labels")
+        if labels:
+            likely = version.examples[0].get("label") if version.examples else labels[0]
+            output[spec["name"]] = [0.981 if label == likely else 0.002 for label in labels]
+            output["label"] = likely
+        else:
+            output[spec["name"]] = _zeros(spec["shape"])
+    return output

@@ -1,0 +1,39 @@
+"""Names of tasks, frameworks and runtimes, in the reader's language."""
+
+from __future__ import annotations
+
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
+from catalog.models.models import Framework, Task
+
+TASKS: dict[str, str | Promise] = {
+    Task.IMAGE_CLASSIFICATION: _("Image classification"),
+    Task.SEQUENCE_CLASSIFICATION: _("Sequence classification"),
+    Task.REGRESSION: _("Regression"),
+}
+FRAMEWORKS: dict[str, str | Promise] = {
+    Framework.TENSORFLOW: "TensorFlow",
+    Framework.PYTORCH: "PyTorch",
+}
+RUNTIMES: dict[str, str | Promise] = {"onnx": "ONNX", "tensorflow": "TensorFlow"}
+STATUSES: dict[str, str | Promise] = {
+    "draft": _("Draft"),
+    "published": _("Published"),
+    "withdrawn": _("Withdrawn"),
+}
+OUTCOMES: dict[str, str | Promise] = {
+    "succeeded": _("Succeeded"),
+    "model_error": _("The model failed"),
+    "platform_error": _("The site failed"),
+    "canceled": _("Canceled before it started"),
+}
+METRICS: dict[str, str | Promise] = {
+    "accuracy": _("Accuracy"),
+    "loss": _("Loss"),
+    "rows": _("Held-out rows"),
+    "mse": _("Mean squared error"),
+    "mae": _("Mean absolute error"),
+    "weight": _("Weight"),
+    "bias": _("Bias"),
+}
