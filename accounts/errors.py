@@ -91,3 +91,15 @@ class OverloadedError(MercatoError):
     code = "overloaded"
     status_code = 503
     retry_after = 1
+
+
+def body_of(error: MercatoError, request_id: str) -> dict[str, dict[str, str | None]]:
+    """Return the body of every error answer."""
+    return {
+        "error": {
+            "code": error.code,
+            "message": error.message,
+            "param": error.param,
+            "request_id": request_id,
+        }
+    }

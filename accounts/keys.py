@@ -61,11 +61,11 @@ def issue(
     return key, secret
 
 
-def revoke(key: ApiKey, *, actor: User | None) -> bool:
+def revoke(key: ApiKey, *, actor: User | None, reason: str = "") -> bool:
     """Revoke a key; False if it was revoked already."""
     changed = ApiKey.objects.filter(pk=key.pk, revoked_at=None).update(revoked_at=timezone.now())
     if changed:
-        audit.record(actor, "key.revoked", key, organization=key.organization)
+        audit.record(actor, "key.revoked", key, organization=key.organization, reason=reason)
     return bool(changed)
 
 
@@ -114,10 +114,7 @@ def authenticate(secret: str) -> Caller:
     if not looks_valid(secret):
         raise AuthenticationError("This is not an API key. A key starts with mk_live_ or mk_test_.")
     key = (
-        ApiKey.objects.usable()
-        .filter(digest=digest(secret))
-        .select_related("organization")
-        .first()
+        ApiKey.objects.usable().filter(digest=digest(secret)).select_related("organization").first()
     )
     if key is None:
         _cache.pop(digest(secret), None)
@@ -145,6 +142,6 @@ def _touch(key: ApiKey) -> None:
     """Note the use, once a minute at most: the row must not become hot."""
     now = timezone.now()
     minute_ago = now - timedelta(minutes=1)
-    ApiKey.objects.filter(
-        Q(last_used_at=None) | Q(last_used_at__lt=minute_ago), pk=key.pk
-    ).update(last_used_at=now)
+    ApiKey.objects.filter(Q(last_used_at=None) | Q(last_used_at__lt=minute_ago), pk=key.pk).update(
+        last_used_at=now
+    )

@@ -8,10 +8,13 @@ import secrets
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 
+from accounts import audit
 from accounts.models import Membership, Organization, User
 
 
-def create(slug: str, name: str, *, owner: User | None = None, personal: bool = False) -> Organization:
+def create(
+    slug: str, name: str, *, owner: User | None = None, personal: bool = False
+) -> Organization:
     """Make an organization, with its owner."""
     with transaction.atomic():
         organization = Organization.objects.create(slug=slug, name=name, is_personal=personal)
@@ -34,3 +37,20 @@ def create_personal(user: User) -> Organization:
 def of_user(user: User) -> QuerySet[Organization]:
     """Return the organizations a person belongs to, personal first."""
     return Organization.objects.filter(memberships__user=user).order_by("-is_personal", "slug")
+
+
+def set_frozen(organization: Organization, frozen: bool, *, actor: User, reason: str) -> bool:
+    """Stop an organization from spending, or let it again; False if it was so already."""
+    with transaction.atomic():
+        changed = Organization.objects.filter(pk=organization.pk, is_frozen=not frozen).update(
+            is_frozen=frozen
+        )
+        if changed:
+            audit.record(
+                actor,
+                "organization.frozen" if frozen else "organization.unfrozen",
+                organization,
+                organization=organization,
+                reason=reason,
+            )
+    return bool(changed)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
-from rest_framework.views import APIView
 
 from accounts.errors import PermissionDeniedError
 from accounts.keys import Caller
+
+if TYPE_CHECKING:
+    # rest_framework.views reads the settings that name this module.
+    from rest_framework.views import APIView
 
 
 def require_scope(caller: Caller, scope: str) -> None:

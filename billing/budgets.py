@@ -26,7 +26,8 @@ class BudgetRefs:
     """The budgets of one run, in the order they are locked."""
 
     budget_set_id: int
-    budget_ids: tuple[int, ...]
+    # (lock rank, budget id), sorted.
+    members: tuple[tuple[int, int], ...]
 
 
 def wallet(organization: Organization) -> Budget:
@@ -134,14 +135,14 @@ def _load_refs(organization_id: int, api_key_id: int | None) -> BudgetRefs:
     if api_key_id is not None:
         rules += limits(organization, ApiKey.objects.get(pk=api_key_id))
     budgets = [current(organization, rule) for rule in rules] + [wallet(organization)]
-    budgets.sort(key=lambda budget: (budget.lock_rank, budget.pk))
-    ids = tuple(budget.pk for budget in budgets)
+    members = tuple(sorted((budget.lock_rank, budget.pk) for budget in budgets))
+    ids = [budget_id for _, budget_id in members]
     key = ",".join(map(str, ids))
     with transaction.atomic():
-        members, is_new = BudgetSet.objects.get_or_create(key=key, organization=organization)
+        found, is_new = BudgetSet.objects.get_or_create(key=key, organization=organization)
         if is_new:
-            members.budgets.set(ids)
-    return BudgetRefs(budget_set_id=members.pk, budget_ids=ids)
+            found.budgets.set(ids)
+    return BudgetRefs(budget_set_id=found.pk, members=members)
 
 
 def raise_capacity(budget: Budget, nanos: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from django.db import transaction
+from django.utils import timezone
 
 from accounts import audit
 from accounts.models import User
@@ -14,9 +15,14 @@ from catalog.models import MLModel, PriceComponent, PriceVersion
 
 def current(model: MLModel) -> PriceVersion | None:
     """Return the price of a model now; None if it never had one."""
-    return (
-        PriceVersion.objects.current().filter(model=model).prefetch_related("components").first()
-    )
+    return PriceVersion.objects.current().filter(model=model).prefetch_related("components").first()
+
+
+def newest(model: MLModel) -> PriceVersion | None:
+    """Return the price of a model whose `prices__components` are prefetched."""
+    now = timezone.now()
+    applied = [price for price in model.prices.all() if price.effective_from <= now]
+    return max(applied, key=lambda price: (price.effective_from, price.pk), default=None)
 
 
 def current_sku(sku: str) -> PriceVersion:

@@ -52,7 +52,10 @@ def broker_url(db: int) -> str:
 @cache
 def redis_client(db: int) -> redis.Redis:
     """Return this process's client of one Redis database; it may be used by all threads."""
-    return redis.Redis.from_url(redis_url(db), socket_keepalive=True, health_check_interval=25)
+    url = redis_url(db)
+    # A unix socket has no keepalive, and its connection class refuses the option.
+    options = {} if url.startswith("unix://") else {"socket_keepalive": True}
+    return redis.Redis.from_url(url, health_check_interval=25, **options)
 
 
 def async_redis_client(db: int) -> redis.asyncio.Redis:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import orjson
@@ -64,18 +66,6 @@ class StrictJSONParser(BaseParser):
         return data
 
 
-def error_body(error: MercatoError, request_id: str) -> dict[str, Any]:
-    """Return the body of every error answer."""
-    return {
-        "error": {
-            "code": error.code,
-            "message": error.message,
-            "param": error.param,
-            "request_id": request_id,
-        }
-    }
-
-
 def _as_mercato_error(error: Exception) -> MercatoError | None:
     if isinstance(error, MercatoError):
         return error
@@ -114,7 +104,7 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
         return None
     request = context["request"]
     response = Response(
-        error_body(known, getattr(request._request, "request_id", "")), status=known.status_code
+        errors.body_of(known, getattr(request._request, "request_id", "")), status=known.status_code
     )
     if known.status_code == status.HTTP_401_UNAUTHORIZED:
         response["WWW-Authenticate"] = "Bearer"
@@ -128,9 +118,26 @@ def is_api(request: HttpRequest) -> bool:
     return request.path.startswith(("/v1/", "/v2/")) or request.path in {"/v1", "/v2"}
 
 
-def json_error(request: HttpRequest, error: MercatoError) -> HttpResponse:
-    """Return an error answer outside DRF: unknown paths, crashes, CSRF."""
-    body = error_body(error, getattr(request, "request_id", ""))
-    return HttpResponse(
-        orjson.dumps(body), status=error.status_code, content_type="application/json"
-    )
+_OUTSIDE_VIEWS: dict[str, MercatoError] = {
+    "invalid_request": errors.InvalidRequestError("The request cannot be read."),
+    "permission_denied": errors.PermissionDeniedError("You may not do this."),
+    "not_found": errors.NotFoundError("There is no such path."),
+    "internal_error": MercatoError("Something went wrong on our side."),
+}
+
+
+def api_or(page: Callable[..., HttpResponse], code: str) -> Callable[..., HttpResponse]:
+    """Return an error handler: the API's shape below /v1 and /v2, a page elsewhere."""
+
+    @wraps(page)
+    def handler(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        if not is_api(request):
+            return page(request, *args, **kwargs)
+        error = _OUTSIDE_VIEWS[code]
+        return HttpResponse(
+            orjson.dumps(errors.body_of(error, getattr(request, "request_id", ""))),
+            status=error.status_code,
+            content_type="application/json",
+        )
+
+    return handler

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from inference import openapi as inference_openapi
 
 
 def only_public_paths(endpoints: list[tuple[str, ...]]) -> list[tuple[str, ...]]:

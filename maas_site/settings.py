@@ -156,7 +156,7 @@ if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # Redis: broker, replies, events, cache ------------------------------------------------------
-REDIS_URL = env.text("REDIS_URL") or f"unix://{DATA / 'valkey.sock'}"
+REDIS_URL = env.text("REDIS_URL") or f"unix://{env.valkey_socket(DATA)}"
 CELERY_BROKER_URL = env.text("CELERY_BROKER_URL")
 CACHES = {
     "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}
@@ -262,9 +262,9 @@ PUBLISHER_SHARE_BPS = env.integer("MERCATO_PUBLISHER_SHARE_BPS", 8000, low=0, hi
 PREDICT_TIMEOUT_SECONDS = env.integer("MERCATO_PREDICT_TIMEOUT", 30, low=1, high=600)
 LANE_MAX_ROWS = env.integer("MERCATO_LANE_MAX_ROWS", 256, low=1, high=65536)
 LANE_MAX_WAITING = env.integer("MERCATO_LANE_MAX_WAITING", 2048, low=1, high=1_000_000)
-MODEL_CACHE_BYTES = env.integer(
-    "MERCATO_MODEL_CACHE_MB", 1024, low=16, high=1_048_576
-) * 1024 * 1024
+MODEL_CACHE_BYTES = (
+    env.integer("MERCATO_MODEL_CACHE_MB", 1024, low=16, high=1_048_576) * 1024 * 1024
+)
 PREDICTION_RETENTION_HOURS = env.integer("MERCATO_PREDICTION_RETENTION_HOURS", 24, low=1, high=8760)
 
 # Training -----------------------------------------------------------------------------------
@@ -283,3 +283,47 @@ LOGGING = {
     "root": {"handlers": ["stderr"], "level": env.text("MERCATO_LOG_LEVEL", "INFO")},
 }
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+# Operator console ---------------------------------------------------------------------------
+UNFOLD = {
+    "SITE_TITLE": "Mercato",
+    "SITE_HEADER": "Mercato",
+    "SITE_SYMBOL": "storefront",
+    "SITE_URL": "/",
+    "SHOW_HISTORY": False,
+    "SHOW_VIEW_ON_SITE": False,
+    "COLORS": {
+        "primary": {
+            "50": "#eefaf5",
+            "100": "#d6f3e6",
+            "200": "#aee6cf",
+            "300": "#7ad5b3",
+            "400": "#4fc79d",
+            "500": "#35b68b",
+            "600": "#0b6b4f",
+            "700": "#095a42",
+            "800": "#084735",
+            "900": "#06382a",
+            "950": "#03211a",
+        },
+        "base": {
+            "50": "#fbfaf7",
+            "100": "#f2f0ea",
+            "200": "#e5e2da",
+            "300": "#cfcbc1",
+            "400": "#a5a8ae",
+            "500": "#6c6f76",
+            "600": "#5c5f66",
+            "700": "#44474d",
+            "800": "#2b2e33",
+            "900": "#1a1c1f",
+            "950": "#131416",
+        },
+    },
+    "DASHBOARD_CALLBACK": "maas_site.admin.dashboard",
+    "SIDEBAR": {
+        "show_search": False,
+        "show_all_applications": False,
+        "navigation": "maas_site.admin.navigation",
+    },
+}

@@ -2,6 +2,45 @@
 
 from __future__ import annotations
 
-from django.urls import URLPattern, URLResolver
+import training.urls
+from django.contrib import admin
+from django.urls import URLPattern, URLResolver, include, path
+from django.views.i18n import set_language
+from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerView
 
-urlpatterns: list[URLPattern | URLResolver] = []
+import accounts.urls
+import billing.urls
+import catalog.urls
+import inference.urls
+from maas_site import api, dev_mail, health, views
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("", views.home, name="home"),
+    path("language", set_language, name="set_language"),
+    path("healthz", health.healthz),
+    path("readyz", health.readyz),
+    path("metrics", health.metrics),
+    path("dev/mail", dev_mail.dev_mail, name="dev_mail"),
+    path("openapi.json", SpectacularJSONAPIView.as_view(), name="openapi"),
+    path("docs/api", SpectacularSwaggerView.as_view(url_name="openapi"), name="api_docs"),
+    path("admin/", admin.site.urls),
+    *accounts.urls.urlpatterns,
+    *catalog.urls.urlpatterns,
+    *billing.urls.urlpatterns,
+    *inference.urls.urlpatterns,
+    *training.urls.urlpatterns,
+    path(
+        "v1/",
+        include(
+            accounts.urls.api_urlpatterns
+            + catalog.urls.api_urlpatterns
+            + billing.urls.api_urlpatterns
+            + inference.urls.api_urlpatterns
+            + training.urls.api_urlpatterns
+        ),
+    ),
+]
+handler400 = api.api_or(views.bad_request, "invalid_request")
+handler403 = api.api_or(views.forbidden, "permission_denied")
+handler404 = api.api_or(views.not_found, "not_found")
+handler500 = api.api_or(views.failed, "internal_error")

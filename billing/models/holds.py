@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from django.db import models
 from django.db.models import F, Q
 
@@ -23,6 +25,22 @@ class HoldQuerySet(models.QuerySet["Hold"]):
     def unsettled(self) -> HoldQuerySet:
         """Return finished holds whose budgets and journal are not written yet."""
         return self.exclude(state=Hold.State.AUTHORISED).filter(settlement=None)
+
+    def with_usage(self) -> HoldQuerySet:
+        """Join what a call's line shows; one query however many lines."""
+        return self.select_related("usage", "api_key", "model_version__model__owner")
+
+    def with_price(self) -> HoldQuerySet:
+        """Read the price that was frozen on each hold along with it."""
+        return self.select_related("price_version").prefetch_related("price_version__components")
+
+    def accepted(self, start: datetime, end: datetime) -> HoldQuerySet:
+        """Return holds accepted from `start` until before `end`."""
+        return self.filter(accepted_at__gte=start, accepted_at__lt=end)
+
+    def of_model(self, owner: str, name: str) -> HoldQuerySet:
+        """Return runs of any version of `owner/name`."""
+        return self.filter(model_version__model__owner__slug=owner, model_version__model__name=name)
 
 
 class Hold(models.Model):
@@ -95,9 +113,7 @@ class Hold(models.Model):
                 name="hold_unsettled",
             ),
             # The sweeper.
-            models.Index(
-                fields=["expires_at"], condition=Q(state="authorised"), name="hold_open"
-            ),
+            models.Index(fields=["expires_at"], condition=Q(state="authorised"), name="hold_open"),
         ]
 
     def __str__(self) -> str:

@@ -65,9 +65,7 @@ class LedgerEntry(models.Model):
 
     class Meta:
         verbose_name_plural = "ledger entries"
-        constraints = [
-            models.CheckConstraint(condition=~Q(amount_nanos=0), name="entry_not_zero")
-        ]
+        constraints = [models.CheckConstraint(condition=~Q(amount_nanos=0), name="entry_not_zero")]
 
     def __str__(self) -> str:
         return f"{self.account_id}: {self.amount_nanos}"

@@ -1,0 +1,216 @@
+"""Forms of the console's money pages."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any, cast
+
+from django import forms
+from django.core.exceptions import ValidationError
+from django.db.models import QuerySet
+from django.utils import timezone
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from accounts.keys import SCOPES
+from accounts.models import ApiKey, Organization
+from billing.models import Hold, UsageRollup
+from billing.models.holds import HoldQuerySet
+from billing.money import decimal_text, parse
+from catalog.models import MLModel
+
+MAX_LIMIT_NANOS = 1_000_000 * 10**9
+DEFAULT_DAYS = 30
+_ID = re.compile(r"[0-9]{1,18}")
+_SOURCES = {"web": Hold.Source.WEB, "training": Hold.Source.TRAINING}
+
+
+class AmountField(forms.CharField):
+    """An amount such as 12.50, read exactly; its value is in nanos."""
+
+    def __init__(self, **options: Any) -> None:
+        widget = forms.TextInput(
+            attrs={"class": "input num", "inputmode": "decimal", "autocomplete": "off"}
+        )
+        super().__init__(**{"max_length": 20, "widget": widget, **options})
+
+    def clean(self, value: Any) -> Any:
+        """Return nanos, or None if the field may be empty and is."""
+        text = super().clean(value).removeprefix("$").strip()
+        if not text:
+            return None
+        try:
+            nanos = parse(text)
+        except ValueError as error:
+            raise ValidationError(gettext("Enter an amount such as 12.50.")) from error
+        if not 0 <= nanos <= MAX_LIMIT_NANOS:
+            raise ValidationError(gettext("Enter an amount from 0 to 1000000."))
+        return nanos
+
+    def prepare_value(self, value: Any) -> Any:
+        """Write nanos as a decimal; what a person typed stays as it was."""
+        return decimal_text(value) if isinstance(value, int) else value
+
+
+class KeyForm(forms.Form):
+    """A new API key."""
+
+    EXPIRY = {"": None, "30": 30, "90": 90, "365": 365}
+
+    name = forms.CharField(
+        label=_("Name"),
+        max_length=80,
+        help_text=_("Where the key will be used, such as “production” or “my laptop”."),
+        widget=forms.TextInput(attrs={"class": "input", "autocomplete": "off"}),
+    )
+    scopes = forms.MultipleChoiceField(
+        label=_("The key may"),
+        choices=[
+            ("predict", _("run models")),
+            ("train", _("train models")),
+            ("read", _("read usage and balance")),
+        ],
+        initial=list(SCOPES),
+        widget=forms.CheckboxSelectMultiple(attrs={"class": "checkbox checkbox-sm"}),
+    )
+    monthly_limit = AmountField(
+        label=_("Monthly limit in USD"),
+        required=False,
+        help_text=_("Optional. No run starts that could take this key past it."),
+    )
+    expires = forms.ChoiceField(
+        label=_("Expires"),
+        required=False,
+        choices=[
+            ("", _("Never")),
+            ("30", _("In 30 days")),
+            ("90", _("In 90 days")),
+            ("365", _("In a year")),
+        ],
+        widget=forms.Select(attrs={"class": "select"}),
+    )
+
+    def expires_at(self) -> datetime | None:
+        """When the key ends; None if it does not."""
+        days = self.EXPIRY[self.cleaned_data["expires"]]
+        return timezone.now() + timedelta(days=days) if days else None
+
+
+class LimitForm(forms.Form):
+    """The organization's monthly limit."""
+
+    amount = AmountField(label=_("Monthly limit in USD"))
+
+
+class UsageFilterForm(forms.Form):
+    """Which calls the usage page shows; everything is in the address."""
+
+    model = forms.CharField(
+        label=_("Model"), required=False, widget=forms.Select(attrs={"class": "select"})
+    )
+    key = forms.CharField(
+        label=_("Key"), required=False, widget=forms.Select(attrs={"class": "select"})
+    )
+    outcome = forms.ChoiceField(
+        label=_("Outcome"),
+        required=False,
+        choices=[
+            ("", _("All")),
+            ("succeeded", _("Succeeded")),
+            ("failed", _("Failed")),
+            ("open", _("Running")),
+        ],
+        widget=forms.Select(attrs={"class": "select"}),
+    )
+    start = forms.DateField(
+        label=_("From"),
+        required=False,
+        widget=forms.DateInput(attrs={"class": "input", "type": "date"}, format="%Y-%m-%d"),
+    )
+    end = forms.DateField(
+        label=_("To"),
+        required=False,
+        widget=forms.DateInput(attrs={"class": "input", "type": "date"}, format="%Y-%m-%d"),
+    )
+
+    def __init__(self, data: Mapping[str, Any], *, organization: Organization) -> None:
+        self.organization = organization
+        today = timezone.now().astimezone(UTC).date()
+        # A plain visit shows the period it means.
+        period = {"start": today - timedelta(days=DEFAULT_DAYS - 1), "end": today}
+        super().__init__({**period, **{name: data[name] for name in data}})
+        self._offer("model", [(path, path) for path in _used_models(organization)], _("All"))
+        keys = [(str(key.pk), str(key)) for key in _keys(organization)]
+        sources = [("web", gettext("Browser")), ("training", gettext("Training"))]
+        self._offer("key", [*keys, *sources], _("All"))
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse a period that ends before it begins."""
+        data = super().clean() or {}
+        start, end = data.get("start"), data.get("end")
+        if start and end and end < start:
+            self.add_error("end", gettext("The period ends before it begins."))
+        return data
+
+    @property
+    def days(self) -> tuple[date, date]:
+        """First and last day of the period, UTC."""
+        data: dict[str, Any] = self.cleaned_data if self.is_valid() else {}
+        end = data.get("end") or timezone.now().astimezone(UTC).date()
+        return data.get("start") or end - timedelta(days=DEFAULT_DAYS - 1), end
+
+    def holds(self) -> HoldQuerySet:
+        """Return the organization's holds that the filter asks for; none if it is not valid."""
+        holds = Hold.objects.visible_to(self.organization)
+        if not self.is_valid():
+            return holds.none()
+        first, last = self.days
+        holds = holds.accepted(_midnight(first), _midnight(last + timedelta(days=1)))
+        holds = self._of_key(holds, self.cleaned_data["key"])
+        holds = self._of_outcome(holds, self.cleaned_data["outcome"])
+        owner, _slash, name = self.cleaned_data["model"].partition("/")
+        return holds.of_model(owner, name) if owner else holds
+
+    def _offer(self, name: str, choices: list[tuple[str, str]], everything: Any) -> None:
+        """Fill a select; a value from the address that is not in it is shown as it is."""
+        current = str(self.data.get(name, ""))
+        if current and current not in {value for value, _label in choices}:
+            choices = [(current, current), *choices]
+        widget = cast(forms.Select, self.fields[name].widget)
+        widget.choices = [("", everything), *choices]
+
+    @staticmethod
+    def _of_key(holds: HoldQuerySet, key: str) -> HoldQuerySet:
+        if key in _SOURCES:
+            return holds.filter(source=_SOURCES[key])
+        if not key:
+            return holds
+        return holds.filter(api_key_id=int(key)) if _ID.fullmatch(key) else holds.none()
+
+    @staticmethod
+    def _of_outcome(holds: HoldQuerySet, outcome: str) -> HoldQuerySet:
+        if outcome == "open":
+            return holds.filter(state=Hold.State.AUTHORISED)
+        if outcome == "succeeded":
+            return holds.filter(usage__outcome="succeeded")
+        if outcome == "failed":
+            ended = holds.exclude(state=Hold.State.AUTHORISED)
+            return ended.exclude(usage__outcome="succeeded")
+        return holds
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time.min, tzinfo=UTC)
+
+
+def _keys(organization: Organization) -> QuerySet[ApiKey]:
+    return ApiKey.objects.visible_to(organization)
+
+
+def _used_models(organization: Organization) -> list[str]:
+    """Return the paths of models the organization has used, read from the small rollups."""
+    used = UsageRollup.objects.filter(organization=organization).values("model_version_id")
+    models = MLModel.objects.filter(versions__in=used).select_related("owner").distinct()
+    return [model.path for model in models]

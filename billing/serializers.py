@@ -1,0 +1,53 @@
+"""The shapes of billing's answers, for the API description."""
+
+from __future__ import annotations
+
+from rest_framework import serializers
+
+
+class LimitSerializer(serializers.Serializer[object]):
+    """A spending limit and what is left of its running window."""
+
+    window = serializers.CharField()
+    amount = serializers.CharField()
+    available = serializers.CharField()
+
+
+class BalanceSerializer(serializers.Serializer[object]):
+    """The organization's money; amounts are decimal strings."""
+
+    object = serializers.CharField()
+    currency = serializers.CharField()
+    available = serializers.CharField()
+    held = serializers.CharField()
+    spent = serializers.CharField()
+    limits = LimitSerializer(many=True)
+
+
+class UsageSerializer(serializers.Serializer[object]):
+    """One call."""
+
+    id = serializers.CharField()
+    object = serializers.CharField()
+    created_at = serializers.DateTimeField()
+    source = serializers.CharField()
+    model = serializers.CharField(allow_null=True)
+    key = serializers.CharField(allow_null=True)
+    request_id = serializers.CharField()
+    state = serializers.CharField()
+    failure = serializers.CharField(allow_null=True)
+    rows = serializers.IntegerField()
+    compute_ms = serializers.IntegerField()
+    queue_ms = serializers.FloatField(allow_null=True)
+    run_ms = serializers.FloatField(allow_null=True)
+    cost = serializers.CharField()
+    currency = serializers.CharField()
+
+
+class ListOfUsage(serializers.Serializer[object]):
+    """A page of calls."""
+
+    object = serializers.CharField()
+    data = UsageSerializer(many=True)
+    has_more = serializers.BooleanField()
+    next_cursor = serializers.CharField(allow_null=True)

@@ -1,0 +1,122 @@
+"""The credit ledger as its owner reads it: lines by day, with a running balance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, time
+
+from django.db.models import Max, QuerySet, Sum
+from django.db.models.functions import Coalesce, TruncDate
+
+from accounts.models import Organization
+from billing import ledger
+from billing.models import LedgerEntry
+
+DAYS_PER_PAGE = 14
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One movement of credit; the charges of a day are one line."""
+
+    at: datetime
+    kind: str
+    reason: str
+    calls: int
+    amount_nanos: int
+    # Credit after this line.
+    balance_nanos: int = 0
+
+
+def earned(organization: Organization) -> int:
+    """Return what the organization's models have earned as a publisher, in nanos."""
+    return -_sum(_entries(organization, ledger.EARNINGS))
+
+
+def statement(
+    organization: Organization, *, before: date | None = None
+) -> tuple[Sequence[Line], date | None]:
+    """Return some days of lines, newest first, and the day before which the next page is.
+
+    Args:
+        before: Show days earlier than this one (UTC); None for the newest.
+    """
+    entries = _entries(organization, ledger.CREDIT)
+    if before is not None:
+        entries = entries.filter(transaction__posted_at__lt=_midnight(before))
+    days = list(
+        entries.annotate(day=TruncDate("transaction__posted_at"))
+        .values_list("day", flat=True)
+        .distinct()
+        .order_by("-day")[: DAYS_PER_PAGE + 1]
+    )
+    shown = days[:DAYS_PER_PAGE]
+    if not shown:
+        return [], None
+    balance = -_sum(entries)
+    recent = entries.filter(transaction__posted_at__gte=_midnight(shown[-1]))
+    lines = sorted([*_charges(recent), *_movements(recent)], key=_order, reverse=True)
+    return _with_balance(lines, balance), shown[-1] if len(days) > len(shown) else None
+
+
+def _entries(organization: Organization, account: tuple[str, str]) -> QuerySet[LedgerEntry]:
+    return LedgerEntry.objects.filter(account__code=account[0].format(organization.pk))
+
+
+def _sum(entries: QuerySet[LedgerEntry]) -> int:
+    total: int = entries.aggregate(sum=Coalesce(Sum("amount_nanos"), 0))["sum"]
+    return total
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time.min, tzinfo=UTC)
+
+
+def _charges(entries: QuerySet[LedgerEntry]) -> list[Line]:
+    """Return one line per day for all its settlements: there may be thousands of them."""
+    grouped = (
+        entries.filter(transaction__settlement__isnull=False)
+        .annotate(day=TruncDate("transaction__posted_at"))
+        .values("day")
+        .annotate(
+            last=Max("transaction__posted_at"),
+            calls=Coalesce(Sum("transaction__settlement__hold_count"), 0),
+            total=Sum("amount_nanos"),
+        )
+        .order_by("-day")
+    )
+    return [
+        Line(
+            at=row["last"], kind="usage", reason="", calls=row["calls"], amount_nanos=-row["total"]
+        )
+        for row in grouped
+    ]
+
+
+def _movements(entries: QuerySet[LedgerEntry]) -> list[Line]:
+    singles = entries.filter(transaction__settlement__isnull=True).select_related("transaction")
+    return [
+        Line(
+            at=entry.transaction.posted_at,
+            kind=entry.transaction.kind,
+            reason=entry.transaction.reason,
+            calls=0,
+            amount_nanos=-entry.amount_nanos,
+        )
+        for entry in singles
+    ]
+
+
+def _order(line: Line) -> tuple[date, bool, datetime]:
+    """Sort by day; within one, charges last, because they are its sum."""
+    return line.at.astimezone(UTC).date(), line.kind == "usage", line.at
+
+
+def _with_balance(lines: Sequence[Line], balance_nanos: int) -> list[Line]:
+    """Count back from the newest balance."""
+    counted = []
+    for line in lines:
+        counted.append(replace(line, balance_nanos=balance_nanos))
+        balance_nanos -= line.amount_nanos
+    return counted

@@ -1,0 +1,82 @@
+"""Times, shares and outcomes on pages."""
+
+from __future__ import annotations
+
+from django import template
+from django.utils.translation import gettext
+from django.utils.translation import gettext_noop as _
+
+register = template.Library()
+
+# What a code means to the person who reads the page; other codes are shown as they are.
+OUTCOMES = {
+    "succeeded": _("Succeeded"),
+    "model_error": _("The model failed"),
+    "platform_error": _("The platform failed"),
+    "canceled": _("Canceled"),
+    "expired": _("No answer in time"),
+    "voided": _("Not run"),
+    "authorised": _("Running"),
+    "captured": _("Charged"),
+    "timeout": _("No answer in time"),
+    "overloaded": _("Too busy"),
+    "invalid_input": _("Invalid input"),
+    "worker_lost": _("The worker was lost"),
+}
+KINDS = {
+    "trial_credit": _("Trial credit"),
+    "credit_granted": _("Credit"),
+    "credit_taken": _("Credit taken back"),
+    "usage": _("Usage"),
+}
+SOURCES = {"api": _("API"), "web": _("Browser"), "training": _("Training")}
+
+
+@register.filter
+def duration(microseconds: int | None) -> str:
+    """Write a time with the unit that suits it: 0.6 ms, 12 ms, 3.4 s, 2 min 5 s."""
+    if microseconds is None:
+        return ""
+    tenths = microseconds // 100
+    if tenths < 100:
+        return f"{tenths // 10}.{tenths % 10} ms"
+    milliseconds = microseconds // 1000
+    if milliseconds < 1000:
+        return f"{milliseconds} ms"
+    seconds, rest = divmod(milliseconds, 1000)
+    if seconds < 60:
+        return f"{seconds}.{rest // 100} s"
+    return gettext("{minutes} min {seconds} s").format(minutes=seconds // 60, seconds=seconds % 60)
+
+
+@register.filter
+def milliseconds(value: int | None) -> str:
+    """Write milliseconds with the unit that suits them."""
+    return "" if value is None else duration(value * 1000)
+
+
+@register.filter
+def percent(permyriad: int | None) -> str:
+    """Write 9998 as 99.98 %, 10000 as 100 %."""
+    if permyriad is None:
+        return ""
+    whole, rest = divmod(permyriad, 100)
+    return f"{whole}.{rest:02d} %" if rest else f"{whole} %"
+
+
+@register.filter
+def outcome(code: str) -> str:
+    """Write an outcome or an error code in words."""
+    return gettext(OUTCOMES[code]) if code in OUTCOMES else code
+
+
+@register.filter
+def movement(kind: str) -> str:
+    """Write the kind of a ledger transaction in words."""
+    return gettext(KINDS[kind]) if kind in KINDS else kind
+
+
+@register.filter
+def source(code: str) -> str:
+    """Write where a call came from."""
+    return gettext(SOURCES[code]) if code in SOURCES else code

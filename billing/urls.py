@@ -1,0 +1,25 @@
+"""Where the money pages and their API are."""
+
+from __future__ import annotations
+
+from django.urls import URLPattern, URLResolver, path
+
+from billing import api
+from billing.views import balance, keys, usage
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("console/keys", keys.key_list, name="keys"),
+    path("console/keys/new", keys.key_create, name="key_create"),
+    path("console/keys/<int:key_id>", keys.key, name="key"),
+    path("console/keys/<int:key_id>/revoke", keys.key_revoke, name="key_revoke"),
+    path("console/usage", usage.usage, name="usage"),
+    path("console/usage/<uuid:hold_id>", usage.receipt, name="receipt"),
+    path("console/usage.csv", usage.usage_csv, name="usage_csv"),
+    path("console/balance", balance.balance, name="balance"),
+    path("console/balance/limit", balance.limit_set, name="limit_set"),
+]
+
+api_urlpatterns: list[URLPattern | URLResolver] = [
+    path("balance", api.Balance.as_view()),
+    path("usage", api.Usage.as_view()),
+]

@@ -1,0 +1,120 @@
+"""GET /v1/models: what can be called."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from accounts import paging
+from accounts.authentication import organization_of
+from billing.money import decimal_text
+from catalog import prices, search
+from catalog.errors import ModelNotFoundError
+from catalog.models import MLModel, ModelVersion, PriceVersion
+from catalog.models.models import MLModelQuerySet
+from inference.serializers import ListOfModels, ModelSerializer
+
+
+class ModelList(APIView):
+    """The models this key may call."""
+
+    scope = "read"
+
+    @extend_schema(
+        operation_id="models_list",
+        responses=ListOfModels,
+        parameters=[
+            OpenApiParameter("q", str, description="Words, in English or Chinese."),
+            OpenApiParameter("task", str),
+            OpenApiParameter("framework", str),
+            OpenApiParameter("limit", int),
+            OpenApiParameter("cursor", str),
+        ],
+    )
+    def get(self, request: Request) -> Response:
+        """List models."""
+        models = _callable(request)
+        for name in ("task", "framework"):
+            if value := request.query_params.get(name, ""):
+                models = models.filter(**{name: value.replace("\0", "")})
+        models = search.search(models, request.query_params.get("q", "")[:200])
+        return Response(
+            paging.page(request, models, as_json, order="pk", known=("q", "task", "framework"))
+        )
+
+
+class ModelDetail(APIView):
+    """One model."""
+
+    scope = "read"
+
+    @extend_schema(operation_id="models_retrieve", responses=ModelSerializer)
+    def get(self, request: Request, owner: str, name: str) -> Response:
+        """Return one model."""
+        model = _callable(request).filter(owner__slug=owner, name=name).first()
+        if model is None:
+            raise ModelNotFoundError(f"There is no model {owner}/{name}.")
+        return Response(as_json(model))
+
+
+def _callable(request: Request) -> MLModelQuerySet:
+    return (
+        MLModel.objects.visible_to(organization_of(request))
+        .filter(current_version__isnull=False)
+        .select_related("owner", "current_version__model__owner")
+        .prefetch_related("prices__components")
+    )
+
+
+def as_json(model: MLModel) -> dict[str, Any]:
+    """Return what the API says of a model."""
+    version = model.current_version
+    assert version is not None
+    return {
+        "id": model.path,
+        "object": "model",
+        "owned_by": model.owner.slug,
+        "created": int(model.created_at.timestamp()),
+        "title": {"en": model.title_en, "zh": model.title_zh},
+        "summary": {"en": model.summary_en, "zh": model.summary_zh},
+        "task": model.task,
+        "framework": model.framework,
+        "version": _version_json(version),
+        "price": _price_json(prices.newest(model)),
+    }
+
+
+def _version_json(version: ModelVersion) -> dict[str, Any]:
+    return {
+        "id": version.path,
+        "number": version.number,
+        "runtime": version.runtime,
+        "parameters": version.parameters,
+        "metrics": version.metrics,
+        "signature": version.signature,
+        "outcome_policy": version.outcome_policy,
+        "latency_us": version.latency_us,
+        "published_at": version.published_at,
+    }
+
+
+def _price_json(price: PriceVersion | None) -> dict[str, Any] | None:
+    if price is None:
+        return None
+    return {
+        "version": price.pk,
+        "currency": price.currency,
+        "minimum": decimal_text(price.min_charge_nanos),
+        "components": [
+            {
+                "dimension": item.dimension,
+                "amount": decimal_text(item.amount_nanos),
+                "per": item.per_quantity,
+            }
+            for item in price.components.all()
+        ],
+    }

@@ -1,0 +1,113 @@
+"""What can go wrong with a prediction."""
+
+from __future__ import annotations
+
+from accounts.errors import InvalidRequestError, MercatoError
+from inference.runtime.errors import InputError
+
+
+class InvalidTypeError(InvalidRequestError):
+    """A value is not a number, a list, an object or an image as the signature says."""
+
+    code = "invalid_type"
+
+
+class InvalidShapeError(InvalidRequestError):
+    """A tensor has another shape than the signature's, or is ragged."""
+
+    code = "invalid_shape"
+
+
+class InvalidImageError(InvalidRequestError):
+    """An image cannot be read."""
+
+    code = "invalid_image"
+
+
+class NonFiniteNumberError(InvalidRequestError):
+    """A number is NaN or infinite."""
+
+    code = "non_finite_number"
+
+
+class OutOfRangeError(InvalidRequestError):
+    """A number is outside the range of the signature."""
+
+    code = "out_of_range"
+
+
+class MissingInputError(InvalidRequestError):
+    """An input of the signature is missing."""
+
+    code = "missing_input"
+
+
+class UnknownInputError(InvalidRequestError):
+    """The signature has no such input."""
+
+    code = "unknown_input"
+
+
+class TooManyRowsError(MercatoError):
+    """More rows in one request than allowed."""
+
+    code = "too_many_rows"
+    status_code = 413
+
+
+class ModelFailedError(MercatoError):
+    """The model failed on this input; the outcome policy says what that costs."""
+
+    code = "model_error"
+    status_code = 500
+
+
+class WorkerLostError(MercatoError):
+    """The worker died while it ran this; nothing was charged."""
+
+    code = "worker_lost"
+    status_code = 503
+    retry_after = 1
+
+
+class PredictionTimeoutError(MercatoError):
+    """No worker answered in time; nothing was charged."""
+
+    code = "prediction_timeout"
+    status_code = 504
+    retry_after = 1
+
+
+class IdempotencyMismatchError(MercatoError):
+    """The Idempotency-Key was used with another request."""
+
+    code = "idempotency_mismatch"
+    status_code = 422
+
+
+class IdempotencyInProgressError(MercatoError):
+    """The first request with this Idempotency-Key is still running."""
+
+    code = "idempotency_in_progress"
+    status_code = 409
+    retry_after = 1
+
+
+_INPUT_ERRORS: dict[str, type[MercatoError]] = {
+    kind.code: kind
+    for kind in (
+        InvalidTypeError,
+        InvalidShapeError,
+        InvalidImageError,
+        NonFiniteNumberError,
+        OutOfRangeError,
+        MissingInputError,
+        UnknownInputError,
+        TooManyRowsError,
+    )
+}
+
+
+def from_input_error(error: InputError) -> MercatoError:
+    """Return the refusal that tells the caller what is wrong with the input."""
+    return _INPUT_ERRORS[error.code](error.message, param=error.param)

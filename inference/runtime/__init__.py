@@ -1,0 +1,1 @@
+"""Arrays in, arrays out: knows neither Django nor Celery nor our applications."""

@@ -1,0 +1,68 @@
+"""The playground's Run."""
+
+from __future__ import annotations
+
+import orjson
+from asgiref.sync import sync_to_async
+from django.http import HttpRequest, HttpResponse
+from django.views.decorators.http import require_POST
+
+from accounts import errors, organizations
+from accounts.errors import MercatoError
+from accounts.keys import Caller
+from accounts.models import Membership, User
+from billing.models import Hold
+from inference import predictions
+from inference.answers import Answer, dumps
+
+
+@require_POST
+async def run(request: HttpRequest, owner: str, name: str) -> HttpResponse:
+    """Run a model for the signed-in person; the answer is the API's."""
+    request_id = getattr(request, "request_id", "")
+    try:
+        caller = await sync_to_async(_caller)(request)
+        call = _call(request, caller, f"{owner}/{name}", request_id)
+        answer = await predictions.predict(call)
+    except MercatoError as error:
+        body = dumps(errors.body_of(error, request_id))
+        return HttpResponse(body, status=error.status_code, content_type="application/json")
+    found = answer.as_json() if isinstance(answer, Answer) else answer.body
+    response = HttpResponse(dumps(found), content_type="application/json")
+    response["Mercato-Cost"] = answer.cost_text
+    return response
+
+
+def _caller(request: HttpRequest) -> Caller:
+    user = request.user
+    if not isinstance(user, User):
+        raise errors.AuthenticationError("Sign in to run this model.")
+    organization = organizations.of_user(user).first()
+    if organization is None:
+        raise errors.PermissionDeniedError("Confirm your e-mail address first.")
+    membership = Membership.objects.get(organization=organization, user=user)
+    if membership.role == Membership.Role.VIEWER:
+        raise errors.PermissionDeniedError("A viewer cannot run models.")
+    return Caller(organization.pk, organization.slug, user_id=user.pk)
+
+
+def _call(request: HttpRequest, caller: Caller, ref: str, request_id: str) -> predictions.Call:
+    try:
+        fields = orjson.loads(request.body)
+    except orjson.JSONDecodeError as error:
+        raise errors.InvalidJSONError("The body is not valid JSON.") from error
+    if not isinstance(fields, dict) or "input" not in fields:
+        raise errors.InvalidRequestError("`input` is missing.", param="input")
+    for field in fields.keys() - {"input", "version"}:
+        raise errors.UnknownFieldError(f"Unknown field {field[:64]!r}.", param=field[:64])
+    version = fields.get("version")
+    if version is not None and (not isinstance(version, int) or version < 1):
+        raise errors.InvalidRequestError("`version` must be a number.", param="version")
+    return predictions.Call(
+        caller=caller,
+        ref=f"{ref}:{version}" if version else ref,
+        value=fields["input"],
+        source=Hold.Source.WEB,
+        request_id=request_id,
+        is_stored=True,
+    )

@@ -1,0 +1,198 @@
+"""What gateway and worker say to each other, over Redis, in msgpack.
+
+A batch is stored under a key; the Celery message only names it. So a message that is delivered
+twice, or rung again after a worker died, finds the batch taken and does nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import msgpack
+import numpy as np
+
+from inference.runtime.sessions import Arrays
+from inference.runtime.signature import DATATYPES
+
+# A worker that does not say it lives for this long is taken for dead.
+HEARTBEAT_SECONDS = 0.5
+HEARTBEAT_EXPIRY_MS = 3000
+
+
+def batch_key(batch_id: str) -> str:
+    """Where the input of a batch lies."""
+    return f"batch:{batch_id}"
+
+
+def taken_key(batch_id: str) -> str:
+    """Which worker has taken a batch."""
+    return f"taken:{batch_id}"
+
+
+def staged_key(batch_id: str) -> str:
+    """Where the reply lies before the charge is committed."""
+    return f"staged:{batch_id}"
+
+
+def reply_key(batch_id: str) -> str:
+    """The list on which the gateway waits."""
+    return f"reply:{batch_id}"
+
+
+def heartbeat_key(worker: str) -> str:
+    """Exists while a worker lives."""
+    return f"worker:{worker}"
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One request of a batch, as the worker needs it."""
+
+    hold_id: UUID
+    organization_id: int
+    price_version_id: int
+    share_version_id: int
+    reserved_nanos: int
+    accepted_at: datetime
+    rows: int
+    # Set when the answer is stored: with an Idempotency-Key, or from the playground.
+    prediction_id: UUID | None = None
+    is_batch: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What a worker is asked to run."""
+
+    version_id: int
+    items: list[Item]
+    arrays: Arrays
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How one request of a batch ended."""
+
+    outcome: str
+    cost_nanos: int
+    # False: the hold had ended before; the database says how.
+    is_ours: bool
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a worker answers: results in order, and the rows of those that succeeded."""
+
+    results: list[Result]
+    arrays: Arrays
+    queue_us: list[int]
+    run_us: int
+    batch_rows: int
+
+
+def pack_batch(batch: Batch) -> bytes:
+    """Write a batch."""
+    items = [
+        (
+            item.hold_id.bytes,
+            item.organization_id,
+            item.price_version_id,
+            item.share_version_id,
+            item.reserved_nanos,
+            _microseconds(item.accepted_at),
+            item.rows,
+            item.prediction_id.bytes if item.prediction_id else None,
+            item.is_batch,
+        )
+        for item in batch.items
+    ]
+    return _pack((batch.version_id, items, _pack_arrays(batch.arrays)))
+
+
+def unpack_batch(data: bytes) -> Batch:
+    """Read a batch.
+
+    Raises:
+        ValueError: Not a batch.
+    """
+    version_id, items, arrays = msgpack.unpackb(data)
+    return Batch(version_id, [_item(*item) for item in items], _unpack_arrays(arrays))
+
+
+def _item(
+    hold: bytes,
+    organization_id: int,
+    price: int,
+    share: int,
+    reserved: int,
+    accepted: int,
+    rows: int,
+    prediction: bytes | None,
+    is_batch: bool,
+) -> Item:
+    return Item(
+        UUID(bytes=hold),
+        organization_id,
+        price,
+        share,
+        reserved,
+        datetime.fromtimestamp(accepted / 1e6, UTC),
+        rows,
+        UUID(bytes=prediction) if prediction else None,
+        is_batch,
+    )
+
+
+def pack_reply(reply: Reply) -> bytes:
+    """Write a reply."""
+    results = [(one.outcome, one.cost_nanos, one.is_ours, one.error) for one in reply.results]
+    return _pack(
+        (results, _pack_arrays(reply.arrays), reply.queue_us, reply.run_us, reply.batch_rows)
+    )
+
+
+def unpack_reply(data: bytes) -> Reply:
+    """Read a reply."""
+    results, arrays, queue_us, run_us, batch_rows = msgpack.unpackb(data)
+    return Reply(
+        [Result(*one) for one in results], _unpack_arrays(arrays), queue_us, run_us, batch_rows
+    )
+
+
+def _pack(value: Any) -> bytes:
+    packed: bytes = msgpack.packb(value)
+    return packed
+
+
+def _pack_arrays(arrays: Arrays) -> dict[str, Any]:
+    return {
+        name: (str(array.dtype), array.shape, np.ascontiguousarray(array).tobytes())
+        for name, array in arrays.items()
+    }
+
+
+def _unpack_arrays(packed: dict[str, Any]) -> Arrays:
+    arrays: Arrays = {}
+    for name, (datatype, shape, data) in packed.items():
+        if datatype not in DATATYPES:
+            raise ValueError(f"{datatype} is not a datatype.")
+        # frombuffer checks that the bytes fit the type, reshape that they fit the shape.
+        arrays[name] = np.frombuffer(data, dtype=datatype).reshape(shape)
+    return arrays
+
+
+def _microseconds(instant: datetime) -> int:
+    return int(instant.timestamp() * 1e6)
+
+
+def succeeded_rows(items: Sequence[Item], results: Sequence[Result]) -> list[int]:
+    """Return how many rows each request has in the reply's arrays: none if it failed."""
+    return [
+        item.rows if one.outcome == "succeeded" else 0
+        for item, one in zip(items, results, strict=True)
+    ]

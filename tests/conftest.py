@@ -1,0 +1,58 @@
+"""Fixtures of all tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from django.core.cache import cache
+
+from accounts import keys
+from accounts.models import Organization
+from billing import budgets, settlement
+from billing.invariants import violations
+from inference import versions
+from tests import factories
+from tests.live import Site
+
+
+@pytest.fixture(autouse=True)
+def _forget() -> None:
+    """What a process remembers for seconds must not reach the next test."""
+    keys._cache.clear()
+    budgets._cache.clear()
+    versions._cache.clear()
+
+
+@pytest.fixture
+def books() -> Iterator[None]:
+    """Prove the books when the test has ended."""
+    yield
+    settlement.settle()
+    assert violations() == []
+
+
+@pytest.fixture
+def organization(db: None) -> Organization:
+    """An organization with five dollars."""
+    return factories.make_organization()
+
+
+@pytest.fixture(scope="session")
+def _site(django_db_setup: None, django_db_blocker: object) -> Iterator[Site]:
+    site = Site()
+    yield site
+    site.stop()
+
+
+@pytest.fixture
+def site(transactional_db: None, _site: Site) -> Iterator[Site]:
+    """The site over HTTP: real gateway, real worker, real Valkey; then the books are proved."""
+    cache.clear()
+    _site.start()
+    yield _site
+    _site.settle()
+    assert violations() == []
+
+
+Expect = Callable[..., None]

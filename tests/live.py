@@ -1,0 +1,155 @@
+"""The site's processes, started once for all tests that need them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import httpx
+from django.conf import settings
+from django.db import connection
+
+from billing import settlement
+from tests.environment import DATA
+
+# Nobody sets it: a pause between two looks at a process that starts.
+_PAUSE = threading.Event()
+ROOT = Path(__file__).resolve().parent.parent
+_PREDICT = "-A maas_site.celery:predict worker -P threads -c 2 --prefetch-multiplier 128"
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def database_url() -> str:
+    """Return the address of the test database, for other processes."""
+    if connection.vendor == "sqlite":
+        return f"sqlite:///{connection.settings_dict['NAME']}"
+    base = os.environ["DATABASE_URL"].rpartition("/")[0]
+    return f"{base}/{connection.settings_dict['NAME']}"
+
+
+class Site:
+    """Gateway and predict worker, as `make up` runs them."""
+
+    def __init__(self) -> None:
+        self.port = _free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.client = httpx.Client(base_url=self.url, timeout=60)
+
+    def environment(self) -> dict[str, str]:
+        """Return what the processes read."""
+        return os.environ | {
+            "DATABASE_URL": database_url(),
+            "MERCATO_PORT": str(self.port),
+            "DJANGO_SETTINGS_MODULE": "maas_site.settings",
+        }
+
+    def start(self) -> None:
+        """Start what does not run, and wait until it serves."""
+        if not settings.STATIC_ROOT.exists():
+            command = [sys.executable, "manage.py", "collectstatic", "--noinput", "-v", "0"]
+            subprocess.run(command, cwd=ROOT, env=self.environment(), check=True)
+        self.start_worker()
+        self._start(
+            "gateway",
+            ["granian", "--interface", "asgi", "--workers", "2", "--loop", "uvloop"]
+            + ["--host", "127.0.0.1", "--port", str(self.port), "--no-access-log"]
+            + ["maas_site.asgi:application"],
+        )
+        self.wait_ready()
+
+    def start_worker(self) -> None:
+        """Start the predict worker if it does not run."""
+        self._start(
+            "predict",
+            ["celery", *_PREDICT.split(), "--without-gossip"]
+            + ["--without-mingle", "-Q", "predict.cpu", "-n", "predict@test", "-l", "WARNING"],
+        )
+
+    def start_jobs(self) -> None:
+        """Start the job worker if it does not run."""
+        self._start(
+            "job",
+            ["celery", "-A", "maas_site.celery:app", "worker", "-P", "prefork"]
+            + ["-c", "1", "-Q", "job.cpu", "-n", "job@test", "-l", "WARNING"],
+        )
+
+    def _start(self, name: str, command: list[str]) -> None:
+        running = self._processes.get(name)
+        if running is not None and running.poll() is None:
+            return
+        program = Path(sys.executable).parent / command[0]
+        log = (DATA / f"{name}.log").open("ab")
+        self._processes[name] = subprocess.Popen(
+            [str(program), *command[1:]],
+            cwd=ROOT,
+            env=self.environment(),
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+
+    def wait_ready(self) -> None:
+        """Wait until /readyz says that database, Redis and a predict worker are there."""
+        deadline = time.monotonic() + 90
+        while time.monotonic() < deadline:
+            try:
+                if self.client.get("/readyz").status_code == 200:
+                    return
+            except httpx.TransportError:
+                pass
+            _PAUSE.wait(0.1)
+        raise RuntimeError(f"The site is not ready; see {DATA}/*.log\n{self.log_tail()}")
+
+    def log_tail(self) -> str:
+        """Return the ends of the processes' logs."""
+        return "\n".join(
+            f"--- {path.name}\n{path.read_text(errors='replace')[-3000:]}"
+            for path in sorted(DATA.glob("*.log"))
+        )
+
+    def kill(self, name: str) -> None:
+        """Kill a process as the machine would: SIGKILL, to the whole group."""
+        process = self._processes[name]
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+    def settle(self) -> int:
+        """Book what is finished."""
+        return settlement.settle()
+
+    def stop(self) -> None:
+        """Stop everything."""
+        for process in self._processes.values():
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGTERM)
+        for process in self._processes.values():
+            try:
+                process.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+    def predict(self, secret: str, body: bytes, **headers: str) -> httpx.Response:
+        """Call POST /v1/predictions."""
+        return self.client.post(
+            "/v1/predictions",
+            content=body,
+            headers={
+                "Authorization": f"Bearer {secret}",
+                "Content-Type": "application/json",
+                **headers,
+            },
+        )
