@@ -214,7 +214,7 @@ class MembershipInline(ReadOnlyInline):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Membership]:
         """Read the organizations in the same query."""
         found: QuerySet[Membership] = super().get_queryset(request)
-        return found.select_related("organization")
+        return found.select_related("organization").order_by("pk")
 
 
 @admin.register(User)

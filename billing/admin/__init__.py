@@ -1,0 +1,7 @@
+"""The console's pages about money, and about organizations and prices, which show amounts."""
+
+from __future__ import annotations
+
+from billing.admin import books, calls, organizations, prices
+
+__all__ = ["books", "calls", "organizations", "prices"]

@@ -1,0 +1,206 @@
+"""Prices: added, never changed. Here and not in catalog, because amounts are written in dollars."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.forms.models import BaseInlineFormSet
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from accounts import audit
+from accounts.admin import ReadOnlyAdmin, RowInline, badge, operator
+from billing.admin.organizations import AmountField
+from billing.models import ShareVersion
+from billing.templatetags.money import money, price_line
+from catalog.models import PriceComponent, PriceVersion
+
+if TYPE_CHECKING:
+    _PriceForm = forms.ModelForm[PriceVersion]
+    _ComponentForm = forms.ModelForm[PriceComponent]
+    _ComponentFormSet = BaseInlineFormSet[PriceComponent, PriceVersion, forms.ModelForm[Any]]
+else:
+    _PriceForm = _ComponentForm = forms.ModelForm
+    from unfold.forms import PaginationInlineFormSet as _ComponentFormSet
+
+
+class PriceForm(_PriceForm):
+    """A new price of one model, or of something that belongs to no model."""
+
+    min_charge_nanos = AmountField(
+        label=_("Minimum charge"), lowest=0, initial="0", help_text=_("In US dollars, per run.")
+    )
+
+    class Meta:
+        model = PriceVersion
+        fields = ["model", "sku", "min_charge_nanos", "effective_from"]
+        labels = {"sku": _("SKU")}
+        help_texts = {
+            "sku": _("Only for what belongs to no model, such as training.cpu."),
+            "effective_from": _("UTC. An instant in the past means now."),
+        }
+
+    def clean(self) -> dict[str, Any]:
+        """Insist on one thing to price, and never on a date before now."""
+        cleaned = super().clean() or self.cleaned_data
+        if bool(cleaned.get("model")) == bool(cleaned.get("sku")):
+            raise forms.ValidationError(_("Choose a model, or write an SKU: one of the two."))
+        if cleaned.get("effective_from"):
+            cleaned["effective_from"] = max(cleaned["effective_from"], timezone.now())
+        return cleaned
+
+
+class ComponentForm(_ComponentForm):
+    """What one dimension costs."""
+
+    amount_nanos = AmountField(lowest=0)
+
+    class Meta:
+        model = PriceComponent
+        fields = ["dimension", "amount_nanos", "per_quantity"]
+        labels = {"amount_nanos": _("Amount in US dollars"), "per_quantity": _("For how many")}
+
+
+class ComponentFormSet(_ComponentFormSet):
+    """The components of a price; what a form holds was typed, also where it equals a default."""
+
+    def get_form_kwargs(self, index: int | None) -> dict[str, Any]:
+        """Let no form be left empty: the number of forms is the number of components."""
+        return {**super().get_form_kwargs(index), "empty_permitted": False}
+
+
+class ComponentInline(RowInline):
+    """The dimensions of a price."""
+
+    model = PriceComponent
+    form = ComponentForm
+    formset = ComponentFormSet
+    extra = 0
+    min_num = 1
+    ordering = ["pk"]
+    max_num = len(PriceComponent.Dimension.choices)
+    hide_title = True
+    can_delete = False
+
+    def get_formset(self, request: HttpRequest, obj: Any = None, **options: Any) -> Any:
+        """Insist on one component: nothing is sold without a price."""
+        return super().get_formset(request, obj, validate_min=True, **options)
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Show amounts in dollars once they are written."""
+        return ["dimension", "amount" if obj else "amount_nanos", "per_quantity"]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        """Show what exists as text."""
+        return ["dimension", "amount", "per_quantity"] if obj else []
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Refuse: a price stays as it was."""
+        return False
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Let components be written only together with their price."""
+        return obj is None
+
+    @admin.display(description=_("Amount"))
+    def amount(self, component: PriceComponent) -> str:
+        """Return the amount in the currency's major unit."""
+        return money(component.amount_nanos)
+
+
+@admin.register(PriceVersion)
+class PriceVersionAdmin(ReadOnlyAdmin):
+    """What models and training cost, from when on."""
+
+    form = PriceForm
+    inlines = [ComponentInline]
+    list_display = ["thing", "line", "state", "effective_from", "created_by"]
+    list_filter = [("model", admin.EmptyFieldListFilter), "effective_from"]
+    list_select_related = ["model__owner", "created_by"]
+    search_fields = ["model__name", "model__owner__slug", "sku"]
+    autocomplete_fields = ["model"]
+    date_hierarchy = "effective_from"
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Let operators with the right add a price."""
+        return operator(request).has_perm("catalog.add_priceversion")
+
+    def get_form(
+        self, request: HttpRequest, obj: Any = None, change: bool = False, **options: Any
+    ) -> Any:
+        """Explain how to fill in the form only where there is one."""
+        if obj is not None:
+            options["form"] = forms.ModelForm
+        return super().get_form(request, obj, change, **options)
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Show who added a price once it exists."""
+        if obj is None:
+            return ["model", "sku", "min_charge_nanos", "effective_from"]
+        return ["model", "sku", "line", "minimum", "effective_from", "created_by", "created_at"]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        """Show what exists as text."""
+        return ["line", "minimum"] if obj else []
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[PriceVersion]:
+        """Read the components of a page in one query."""
+        found: QuerySet[PriceVersion] = super().get_queryset(request)
+        return found.prefetch_related("components")
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        """Write down whose price it is."""
+        obj.created_by = operator(request)
+        super().save_model(request, obj, form, change)
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        """Save the components, then the audit entry: it names them."""
+        super().save_related(request, form, formsets, change)
+        price = form.instance
+        audit.record(
+            operator(request),
+            "price.added",
+            price,
+            organization=price.model.owner if price.model else None,
+            details={
+                item.dimension: [item.amount_nanos, item.per_quantity]
+                for item in price.components.all()
+            },
+        )
+
+    @admin.display(description=_("What"), ordering="model__name")
+    def thing(self, price: PriceVersion) -> str:
+        """Return the model, or the name of what belongs to none."""
+        return price.model.path if price.model else price.sku
+
+    @admin.display(description=_("Price"))
+    def line(self, price: PriceVersion) -> str:
+        """Return the components in one line."""
+        return price_line(price)
+
+    @admin.display(description=_("Minimum charge"))
+    def minimum(self, price: PriceVersion) -> str:
+        """Return the least a run costs."""
+        return money(price.min_charge_nanos)
+
+    @badge(_("State"), {"in effect": "success", "later": "info"})
+    def state(self, price: PriceVersion) -> str:
+        """Return whether the price has taken effect; the newest that has applies."""
+        return "in effect" if price.effective_from <= timezone.now() else "later"
+
+
+@admin.register(ShareVersion)
+class ShareVersionAdmin(ReadOnlyAdmin):
+    """How charges were divided between publisher and platform, from when on."""
+
+    list_display = ["publisher", "effective_from"]
+
+    @admin.display(description=_("Publisher's part"), ordering="publisher_bps")
+    def publisher(self, share: ShareVersion) -> str:
+        """Return the part as a percentage."""
+        whole, rest = divmod(share.publisher_bps, 100)
+        return f"{whole}.{rest:02d} %"

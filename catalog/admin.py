@@ -1,0 +1,161 @@
+"""Models and their versions: publish and withdraw."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import admin
+from django.db.models import Count, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.translation import gettext_lazy as _
+
+from accounts import audit
+from accounts.admin import ReadOnlyAdmin, ReadOnlyInline, badge, deed, operator
+from catalog.models import Artifact, MLModel, ModelVersion
+
+if TYPE_CHECKING:
+    from django_stubs_ext import StrOrPromise
+
+STATUS_COLORS = {"published": "success", "draft": "info", "withdrawn": "danger"}
+
+
+class VersionInline(ReadOnlyInline):
+    """The versions of a model."""
+
+    model = ModelVersion
+    fk_name = "model"
+    fields = ["link", "status", "runtime", "parameters", "size_bytes", "published_at"]
+    readonly_fields = ["link"]
+    show_change_link = False
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ModelVersion]:
+        """Read the model's name in the same query: each line shows it."""
+        found: QuerySet[ModelVersion] = super().get_queryset(request)
+        return found.select_related("model__owner")
+
+    @admin.display(description=_("Version"))
+    def link(self, version: ModelVersion) -> str:
+        """Return a link to the version, where it is published and withdrawn."""
+        url = reverse("admin:catalog_modelversion_change", args=[version.pk])
+        return format_html('<a href="{}" class="underline">{}</a>', url, version.path)
+
+
+@admin.register(MLModel)
+class MLModelAdmin(ReadOnlyAdmin):
+    """Entries of the catalogue. Their texts are the publisher's."""
+
+    list_display = [
+        "path",
+        "title_en",
+        "task",
+        "framework",
+        "state",
+        "current_version",
+        "version_count",
+        "created_at",
+    ]
+    list_filter = ["task", "framework", "is_public"]
+    list_select_related = ["owner", "current_version__model__owner"]
+    search_fields = ["name", "owner__slug", "title_en", "title_zh"]
+    date_hierarchy = "created_at"
+    exclude = ["search_text"]
+    inlines = [VersionInline]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[MLModel]:
+        """Count the versions in the same query."""
+        found: QuerySet[MLModel] = super().get_queryset(request)
+        return found.annotate(version_count=Count("versions"))
+
+    @admin.display(description=_("Model"), ordering="name")
+    def path(self, model: MLModel) -> str:
+        """Return the public id."""
+        return model.path
+
+    @badge(_("State"), {"public": "success", "private": "info"}, ordering="is_public")
+    def state(self, model: MLModel) -> str:
+        """Return who can see it."""
+        return "public" if model.is_public else "private"
+
+    @admin.display(description=_("Versions"), ordering="version_count")
+    def version_count(self, model: Any) -> int:
+        """Return how many versions there are."""
+        return int(model.version_count)
+
+
+class ArtifactInline(ReadOnlyInline):
+    """The files of a version."""
+
+    model = Artifact
+    fields = ["kind", "path", "sha256", "size_bytes"]
+    ordering = ["kind"]
+
+
+@admin.register(ModelVersion)
+class ModelVersionAdmin(ReadOnlyAdmin):
+    """Builds of models. What one computes never changes; whether it is offered may."""
+
+    list_display = ["path", "status_badge", "runtime", "parameters", "size_bytes", "published_at"]
+    list_filter = ["status", "runtime", "published_at"]
+    list_select_related = ["model__owner"]
+    search_fields = ["model__name", "model__owner__slug"]
+    ordering = ["-pk"]
+    inlines = [ArtifactInline]
+    # Pictures as nested lists: pages of numbers that tell an operator nothing.
+    exclude = ["examples"]
+    actions_detail = ["publish", "withdraw"]
+
+    @admin.display(description=_("Version"), ordering="model__name")
+    def path(self, version: ModelVersion) -> str:
+        """Return the public id."""
+        return version.path
+
+    @badge(_("Status"), STATUS_COLORS, ordering="status")
+    def status_badge(self, version: ModelVersion) -> str:
+        """Return the status."""
+        return version.status
+
+    @deed(_("Publish"), icon="publish")
+    def publish(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Offer the version to everybody who may see the model."""
+
+        def do(version: ModelVersion, form: dict[str, Any]) -> StrOrPromise:
+            from catalog import publishing
+
+            publishing.publish(version, actor=operator(request))
+            _note(request, "version.published_by_operator", version, form["reason"])
+            return _("The version is published.")
+
+        return self.perform(
+            request,
+            object_id,
+            title=_("Publish"),
+            explain=_("The version can be called, and is the one a call without a number gets."),
+            do=do,
+        )
+
+    @deed(_("Withdraw"), icon="block")
+    def withdraw(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Take the version out of the catalogue."""
+
+        def do(version: ModelVersion, form: dict[str, Any]) -> StrOrPromise:
+            from catalog import publishing
+
+            publishing.withdraw(version, actor=operator(request))
+            _note(request, "version.withdrawn_by_operator", version, form["reason"])
+            return _("The version is withdrawn.")
+
+        return self.perform(
+            request,
+            object_id,
+            title=_("Withdraw"),
+            explain=_("New calls of the version are refused. Its files and its calls stay."),
+            do=do,
+        )
+
+
+def _note(request: HttpRequest, action: str, version: ModelVersion, reason: str) -> None:
+    audit.record(
+        operator(request), action, version, organization=version.model.owner, reason=reason
+    )
