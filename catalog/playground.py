@@ -7,34 +7,41 @@ from typing import Any
 from catalog import snippets
 from catalog.models import ModelVersion
 
+# The script puts the reader's own input in its place.
+PLACEHOLDER = "__INPUT__"
+
 
 def setup(version: ModelVersion, public_url: str) -> dict[str, Any]:
-    """Return the version's inputs, outputs and examples; images as hexadecimal grey levels."""
+    """Return the version's inputs, outputs, examples, and the same call as curl and Python."""
+    is_current = version.pk == version.model.current_version_id
+    body = {
+        "model": version.model.path if is_current else version.path,
+        "input": PLACEHOLDER,
+    }
     return {
-        "model": version.model.path,
         "version": version.number,
-        "isCurrent": version.pk == version.model.current_version_id,
-        "publicUrl": public_url,
+        "kind": kind(version),
         "inputs": version.signature["inputs"],
         "outputs": version.signature["outputs"],
         "examples": [
-            {"label": str(example.get("label", "")), "input": _compact(version, example["input"])}
+            {
+                "label": str(example.get("label", "")),
+                "input": snippets.portable(version, example["input"]),
+            }
             for example in version.examples
         ],
+        "code": {
+            "curl": snippets.curl(public_url, body),
+            "python": snippets.python(public_url, body),
+        },
+        "placeholder": PLACEHOLDER,
     }
 
 
 def kind(version: ModelVersion) -> str:
     """Return which form fits: `image`, `number`, or `tensor` for everything else."""
-    kinds = {spec.get("kind", "tensor") for spec in version.signature["inputs"]}
+    inputs = version.signature["inputs"]
+    kinds = {spec.get("kind", "tensor") for spec in inputs}
     if kinds == {"number"}:
         return "number"
-    return "image" if kinds == {"image"} and len(version.signature["inputs"]) == 1 else "tensor"
-
-
-def _compact(version: ModelVersion, given: dict[str, Any]) -> dict[str, Any]:
-    kinds = {spec["name"]: spec.get("kind") for spec in version.signature["inputs"]}
-    return {
-        name: bytes(snippets.levels(value)).hex() if kinds.get(name) == "image" else value
-        for name, value in given.items()
-    }
+    return "image" if kinds == {"image"} and len(inputs) == 1 else "tensor"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ from PIL import Image
 from catalog.models import ModelVersion
 
 KEY = "$MERCATO_KEY"
+_LIST = re.compile(r"\[[^\[\]{}]*\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +28,12 @@ class Snippets:
 
 
 def example_input(version: ModelVersion) -> dict[str, Any]:
-    """Return an input that works: the first example, or zeros; images as short PNG data URLs."""
-    given = version.examples[0]["input"] if version.examples else {}
+    """Return an input that works: the first example, or zeros."""
+    return portable(version, version.examples[0]["input"] if version.examples else {})
+
+
+def portable(version: ModelVersion, given: dict[str, Any]) -> dict[str, Any]:
+    """Return an input with images as short PNG data URLs, and zeros for what is missing."""
     return {
         spec["name"]: _short(spec, given.get(spec["name"])) for spec in version.signature["inputs"]
     }
@@ -42,7 +48,7 @@ def of(version: ModelVersion, public_url: str) -> Snippets:
         curl=curl(public_url, body),
         python=python(public_url, body),
         tf_serving=_tf_serving(public_url, path, given),
-        response=json.dumps(_answer(version), indent=2, ensure_ascii=False),
+        response=_one_line_lists(json.dumps(_answer(version), indent=2, ensure_ascii=False)),
     )
 
 
@@ -82,7 +88,7 @@ def _tf_serving(public_url: str, path: str, given: dict[str, Any]) -> str:
 
 
 def _short(spec: dict[str, Any], value: Any) -> Any:
-    if spec.get("kind") == "image":
+    if spec.get("kind") == "image" and not isinstance(value, str):
         return data_url(value or _zeros(spec["shape"]))
     return _zeros(spec["shape"]) if value is None else value
 
@@ -108,6 +114,10 @@ def levels(pixels: list[list[float]]) -> list[int]:
     return [min(255, max(0, round(float(value) * 255))) for row in pixels for value in row]
 
 
+def _one_line_lists(text: str) -> str:
+    return _LIST.sub(lambda found: f"[{' '.join(found[0][1:-1].split())}]", text)
+
+
 def _answer(version: ModelVersion) -> dict[str, Any]:
     return {
         "id": "0199a7c2-6f5e-7c1b-9a51-3d2f8e41c07a",
@@ -120,7 +130,6 @@ def _answer(version: ModelVersion) -> dict[str, Any]:
             "batch_rows": 1,
             "queue_ms": 0.4,
             "run_ms": 1.1,
-            "total_ms": 3.4,
         },
         "cost": {
             "amount": "0.00002",

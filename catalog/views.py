@@ -72,10 +72,7 @@ def model(request: HttpRequest, owner: str, name: str) -> HttpResponse:
 
 def _tab_context(tab: str, version: ModelVersion) -> dict[str, Any]:
     if tab == "playground":
-        return {
-            "kind": playground.kind(version),
-            "setup": playground.setup(version, settings.PUBLIC_URL),
-        }
+        return {"setup": playground.setup(version, settings.PUBLIC_URL)}
     if tab == "api":
         return {"snippets": snippets.of(version, settings.PUBLIC_URL)}
     return {"artifacts": list(version.artifacts.all())}

@@ -30,10 +30,28 @@ OUTCOMES: dict[str, str | Promise] = {
 }
 METRICS: dict[str, str | Promise] = {
     "accuracy": _("Accuracy"),
+    "accuracy_varied": _("Accuracy on varied images"),
     "loss": _("Loss"),
     "rows": _("Held-out rows"),
-    "mse": _("Mean squared error"),
-    "mae": _("Mean absolute error"),
-    "weight": _("Weight"),
-    "bias": _("Bias"),
+    "mean_absolute_error": _("Mean absolute error"),
+    "r2": "R²",
+}
+# Metrics that are shares of 1.
+SHARES = {"accuracy", "accuracy_varied"}
+DATA: dict[str, str | Promise] = {
+    "mnist": "MNIST",
+    "digits": _("scikit-learn digits, scaled to 28 × 28"),
+    "line": "y = 3x + 2 + ε",
+}
+HYPERPARAMETERS: dict[str, str | Promise] = {
+    "optimizer": _("Optimizer"),
+    "learning_rate": _("Learning rate"),
+    "batch_size": _("Batch size"),
+    "epochs": _("Epochs"),
+}
+ARTIFACTS: dict[str, str | Promise] = {
+    "onnx": "ONNX",
+    "saved_model": "SavedModel",
+    "keras": "Keras",
+    "torch": "PyTorch",
 }

@@ -60,15 +60,37 @@ def status_name(value: str) -> str:
 
 
 @register.filter
-def outcome_name(value: str) -> str:
-    """Return how a run ended."""
-    return _named(words.OUTCOMES, value)
+def data_name(value: str) -> str:
+    """Return the name of a data set; an unknown one is shown as it is."""
+    return _named(words.DATA, value)
 
 
 @register.filter
-def metric_name(value: str) -> str:
-    """Return the name of a metric; an unknown one is shown as it is."""
-    return _named(words.METRICS, value)
+def artifact_name(value: str) -> str:
+    """Return the name of an artifact's format."""
+    return _named(words.ARTIFACTS, value)
+
+
+@register.filter
+def metric_rows(metrics: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the metrics that are single numbers, with their names, as a table shows them."""
+    return [
+        (_named(words.METRICS, name), percent(str(value)) if name in words.SHARES else str(value))
+        for name, value in metrics.items()
+        if isinstance(value, str | int)
+    ]
+
+
+@register.filter
+def hyperparameter_rows(chosen: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the hyper-parameters with their names."""
+    return [(_named(words.HYPERPARAMETERS, name), str(value)) for name, value in chosen.items()]
+
+
+@register.filter
+def policy_rows(policy: dict[str, int]) -> list[tuple[str, int]]:
+    """Return how much is charged for each way a run can end."""
+    return [(_named(words.OUTCOMES, name), share) for name, share in policy.items()]
 
 
 @register.filter
@@ -79,6 +101,12 @@ def milliseconds(microseconds: int | None) -> str:
     value = Decimal(microseconds) / 1000
     places = 2 if value < 1 else 1 if value < 10 else 0
     return f"{value:.{places}f} ms"
+
+
+@register.filter
+def thousands(number: int) -> str:
+    """Write a whole number with its thousands apart: 121,930."""
+    return f"{number:,}"
 
 
 @register.filter

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from django import template
+from django.utils.translation import gettext as _
 
 from accounts import organizations
 from accounts.models import User
-from billing import budgets
+from billing import budgets, rating
 from billing.models import Budget
+from catalog.models import PriceVersion
 
 register = template.Library()
 
@@ -22,3 +24,49 @@ def wallet(context: dict[str, Any]) -> Budget | None:
         return None
     organization = organizations.of_user(user).first()
     return budgets.wallet(organization) if organization else None
+
+
+@register.simple_tag
+def run_cost(price: PriceVersion | None) -> int | None:
+    """Return what one row costs, in nanos; None where it depends on how long the run takes."""
+    if price is None or any(item.dimension == "compute_ms" for item in price.components.all()):
+        return None
+    return rating.rate(rating.plan_of(price), {"row": 1, "call": 1})
+
+
+@register.simple_tag
+def playground_words() -> dict[str, str]:
+    """Return what static/js/playground.js says, in the reader's language."""
+    return {
+        "running": _("Running …"),
+        "succeeded": _("Succeeded in {ms} ms"),
+        "failed": _("Not run"),
+        "result": _("Result"),
+        "likeliest": _("likeliest"),
+        "probability": _("{label}: {percent}"),
+        "rows": _("{count} × {price}"),
+        "charged": _("Succeeded, charged 100 %"),
+        "times": _("Waited {queue} ms, ran {run} ms, in a batch of {batch}"),
+        "priceVersion": _("price version {version}"),
+        "receipt": _("Receipt"),
+        "balance": _("Balance after this run"),
+        "request": _("Request"),
+        "copy": _("Copy"),
+        "copied": _("Copied"),
+        "signIn": _("Sign in to run"),
+        "seeBalance": _("See your balance"),
+        "doSignIn": _("Sign in first. Your input stays here."),
+        "doCredit": _("The balance does not cover this run. Nothing was charged."),
+        "doCap": _("A spending limit leaves too little. Nothing was charged."),
+        "doInput": _("Check the input. Nothing was charged."),
+        "doAgain": _("Try again in a moment. Nothing was charged."),
+        "doReport": _("Nothing was charged. If it happens again, report the request id."),
+        "doModel": _("The model failed on this input. Its policy says what that costs."),
+        "doOffline": _("The site did not answer. Look at your usage before you run it again."),
+        "badJson": _("This is not JSON: {reason}"),
+        "badImage": _("“{name}” must be 28 × 28 numbers from 0 to 1, or a PNG or JPEG data URL."),
+        "badNumber": _("“{name}” must be a number."),
+        "missing": _("“{name}” is missing."),
+        "badFile": _("This file is not a readable PNG or JPEG."),
+        "empty": _("Draw a digit or pick an example first."),
+    }
