@@ -33,7 +33,7 @@ def _plain_static(settings: Any) -> None:
 
 
 @pytest.fixture
-def books() -> Iterator[None]:
+def books(db: None) -> Iterator[None]:
     """Prove the books when the test has ended."""
     yield
     settlement.settle()

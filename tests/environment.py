@@ -25,7 +25,8 @@ if not os.environ.get("TEST_REDIS_URL"):
             str(get_binary_path()),
             *("--port", "0", "--unixsocket", str(_SOCKET), "--save", "", "--dir", str(DATA)),
             *("--loglevel", "warning"),
-        ]
+        ],
+        stdout=subprocess.DEVNULL,
     )
     atexit.register(shutil.rmtree, DATA, ignore_errors=True)
     atexit.register(_valkey.terminate)

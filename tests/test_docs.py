@@ -1,0 +1,111 @@
+"""The documents say what is there: every setting, every error code, no dead link."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from accounts.errors import MercatoError
+from training.errors import FAILURES
+
+pytestmark = pytest.mark.once
+
+ROOT = Path(__file__).resolve().parents[1]
+APPS = ("accounts", "catalog", "billing", "inference", "training", "maas_site")
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+READERS = {"text", "integer", "boolean", "nanos"}
+# Set by make, read to know whether it is there: not for people to set.
+INTERNAL = {"MAKELEVEL"}
+
+
+def settings_read() -> set[str]:
+    """Return the names that the site's code reads from the environment."""
+    found = set()
+    for app in APPS:
+        for file in (ROOT / app).rglob("*.py"):
+            tree = ast.parse(file.read_text(encoding="utf-8"))
+            found |= {name for node in ast.walk(tree) for name in _names(node)}
+    return found - INTERNAL
+
+
+def _names(node: ast.AST) -> Iterator[str]:
+    if not isinstance(node, ast.Call) or not node.args:
+        return
+    first, function = node.args[0], node.func
+    if not isinstance(first, ast.Constant) or not isinstance(first.value, str):
+        return
+    is_reader = (
+        isinstance(function, ast.Attribute)
+        and function.attr in READERS
+        and ast.unparse(function.value) in {"env", "environment"}
+    ) or (isinstance(function, ast.Name) and function.id in READERS)
+    if (is_reader and first.value.isupper()) or ast.unparse(function) == "os.environ.get":
+        yield first.value
+
+
+def rows(page: str, heading: str) -> dict[str, list[str]]:
+    """Return the rows of the tables below a heading: first cell → the others."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    section = re.split(rf"^## {re.escape(heading)}$", text, maxsplit=1, flags=re.MULTILINE)[1]
+    section = re.split(r"^## ", section, maxsplit=1, flags=re.MULTILINE)[0]
+    found: dict[str, list[str]] = {}
+    for line in section.splitlines():
+        match = re.match(r"\| `([^`]+)` \|(.*)\|$", line)
+        if match:
+            assert match[1] not in found, f"{match[1]} is documented twice"
+            found[match[1]] = [cell.strip() for cell in match[2].split("|")]
+    return found
+
+
+def error_classes() -> set[type[MercatoError]]:
+    for app in APPS:
+        if (ROOT / app / "errors.py").exists():
+            importlib.import_module(f"{app}.errors")
+    found, waiting = set(), [MercatoError]
+    while waiting:
+        kind = waiting.pop()
+        if kind.__module__.partition(".")[0] in APPS:
+            found.add(kind)
+        waiting += kind.__subclasses__()
+    return found
+
+
+def test_every_setting_is_documented_and_no_other() -> None:
+    documented = rows("settings.md", "Settings")
+
+    assert documented.keys() == settings_read()
+    for name, cells in documented.items():
+        assert all(cells), f"{name}: an empty cell"
+
+
+def test_every_error_code_is_documented_with_its_status_and_no_other() -> None:
+    documented = rows("errors.md", "Errors of requests")
+
+    real = {kind.code: str(kind.status_code) for kind in error_classes()}
+    assert {code: cells[0] for code, cells in documented.items()} == real
+
+
+def test_every_way_a_training_fails_is_documented_and_no_other() -> None:
+    assert rows("errors.md", "How a training fails").keys() == FAILURES.keys()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+
+    for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
+        assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_that_are_named_exist(page: Path) -> None:
+    """A path in backquotes with a slash and an ending is a file of the tree."""
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+
+    for name in re.findall(r"`((?:[\w.-]+/)+[\w.-]+\.(?:py|html|css|md|toml))`", text):
+        assert (ROOT / name).exists(), f"{page.name} names {name}"
