@@ -39,7 +39,7 @@ lock: .venv/.uv
 
 .venv/.uv: Makefile
 	@python=; for name in python3.11 python3 python3.12 python3.13; do \
-	  if $$name -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; \
+	  if $$name -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; \
 	  then python=$$name; break; fi; done; \
 	if [ -z "$$python" ]; then \
 	  echo "Python 3.11, 3.12 or 3.13 is needed and was not found. Install it, then run make again." >&2; \

@@ -143,9 +143,12 @@ class Supervisor:
             self._launch(specs.pop("light"))
             self._launch(specs.pop("jobs"))
             self._train()
+        # What a prediction needs comes first; the rest would only compete with it for the start.
+        for name in ("predict", "gateway"):
+            self._launch(specs.pop(name))
+        self._await_ready()
         for spec in specs.values():
             self._launch(spec)
-        self._await_ready()
         self._welcome(done)
 
     def _start_valkey(self) -> None:

@@ -27,6 +27,8 @@ def configuration(folder: Path, address: Path) -> str:
             # A full broker refuses new work; it never forgets work it took.
             "maxmemory-policy noeviction",
             "loglevel notice",
+            # A title would overwrite the command line and the environment that tell whose it is.
+            "set-proc-title no",
             'logfile ""',
             "",
         ]

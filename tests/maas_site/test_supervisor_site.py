@@ -1,0 +1,272 @@
+"""The whole site, started for real: one first start for this file, several later ones."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from http.client import HTTPConnection
+from pathlib import Path
+
+import pytest
+
+from tests.maas_site.processes import ROOT, Supervisor, free_port, of_folder, wait_until
+
+pytestmark = [pytest.mark.once, pytest.mark.timeout(900)]
+READY = "Ctrl-C stops everything."
+CHILDREN = ("granian", "celery:predict", "-Q job.cpu", "-Q light", "valkey-server")
+MODELS = {
+    "mercato/mnist-mlp",
+    "mercato/mnist-cnn",
+    "mercato/mnist-cnn-deep",
+    "mercato/mnist-dropout",
+    "mercato/digits-lstm",
+    "mercato/linear-regression",
+}
+
+
+class Site:
+    """A data folder that was started once, and what its first start said."""
+
+    def __init__(self, data: Path) -> None:
+        self.data = data
+        self.port = free_port()
+        first = Supervisor(data, self.port)
+        try:
+            first.await_output(READY, 600)
+            self.terminal = first.output()
+            self.ready = get(self.port, "/readyz")
+            self.models = get(self.port, "/v1/models", key=self.key)
+            self.balance = get(self.port, "/v1/balance", key=self.key)
+        finally:
+            self.status = first.stop()
+        self.left = of_folder(data)
+
+    @property
+    def key(self) -> str:
+        """The first key, as the terminal showed it."""
+        found = re.search(r"API key +(mk_live_\w+)", self.terminal)
+        assert found, self.terminal
+        return found[1]
+
+
+def get(port: int, path: str, *, key: str = "") -> tuple[int, str]:
+    with closing(HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+        connection.request("GET", path, headers={"Authorization": f"Bearer {key}"} if key else {})
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+
+
+def is_up(port: int) -> bool:
+    try:
+        return get(port, "/readyz")[0] == 200
+    except OSError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    return Site(tmp_path_factory.mktemp("site") / "var")
+
+
+@pytest.fixture
+def running(site: Site) -> Iterator[Supervisor]:
+    started = Supervisor(site.data, site.port)
+    try:
+        started.await_output(READY, 120)
+        yield started
+    finally:
+        started.stop()
+        wait_until(lambda: not of_folder(site.data), 30, "every process has ended")
+
+
+def assert_nothing_left(site: Site) -> None:
+    assert of_folder(site.data) == {}
+    assert not (site.data / "lock").exists()
+    assert not (site.data / "valkey.sock").exists()
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", site.port)) != 0
+
+
+# The first start ----------------------------------------------------------------------------
+
+
+def test_a_first_start_ends_ready_with_every_model(site: Site) -> None:
+    assert site.ready[0] == 200, site.terminal
+    listed = json.loads(site.models[1])
+    assert {model["id"] for model in listed["data"]} == MODELS
+    assert json.loads(site.balance[1])["available"] == "5"
+    assert "trained and published" in site.terminal
+
+
+def test_a_first_start_leaves_nothing_when_it_is_stopped(site: Site) -> None:
+    assert site.status == 0
+    assert site.left == {}
+    assert not (site.data / "lock").exists()
+
+
+def test_the_credentials_are_kept_for_their_owner_only(site: Site) -> None:
+    kept = site.data / "first-run.txt"
+
+    assert kept.stat().st_mode & 0o777 == 0o600
+    assert site.data.stat().st_mode & 0o777 == 0o700
+    assert site.key in kept.read_text(encoding="utf-8")
+    assert "operator@mercato.local" in kept.read_text(encoding="utf-8")
+
+
+def test_nothing_is_said_twice(site: Site) -> None:
+    lines = [line for line in site.terminal.splitlines() if line.strip()]
+
+    assert len(lines) == len(set(lines)), site.terminal
+
+
+def test_secrets_stay_out_of_the_logs(site: Site) -> None:
+    logs = "".join(
+        path.read_text(encoding="utf-8", errors="replace")
+        for path in (site.data / "logs").iterdir()
+    )
+
+    assert site.key not in logs
+    assert "mk_live_" not in logs
+
+
+# Later starts -------------------------------------------------------------------------------
+
+
+def test_a_second_start_is_ready_in_seconds_and_shows_no_secret(site: Site) -> None:
+    before = time.monotonic()
+    started = Supervisor(site.data, site.port)
+    try:
+        started.await_output(READY, 60)
+        seconds = time.monotonic() - before
+        assert get(site.port, "/v1/balance", key=site.key)[0] == 200
+    finally:
+        status = started.stop()
+
+    assert seconds < 20
+    assert status == 0
+    assert site.key not in started.output()
+    assert "first-run.txt" in started.output()
+    assert "training" not in started.output()
+    assert_nothing_left(site)
+
+
+def test_a_second_start_on_the_same_folder_says_who_holds_it(
+    site: Site, running: Supervisor
+) -> None:
+    second = Supervisor(site.data, free_port())
+
+    assert second.process.wait(timeout=30) == 1
+    assert f"is in use by pid {running.process.pid} since" in second.output()
+    assert f"http://127.0.0.1:{site.port}" in second.output()
+    assert is_up(site.port)
+
+
+@pytest.mark.parametrize("child", CHILDREN)
+def test_a_killed_child_comes_back(site: Site, running: Supervisor, child: str) -> None:
+    wait_until(lambda: running.pids_of(child), 20, "it runs")
+    before = running.pids_of(child)
+
+    os.kill(before[0], signal.SIGKILL)
+
+    wait_until(lambda: "killed by SIGKILL" in running.output(), 20, "the end is noticed")
+    wait_until(lambda: set(running.pids_of(child)) - set(before), 20, "it is back")
+    wait_until(lambda: is_up(site.port), 60, "the site is ready again")
+
+
+def test_a_killed_guard_takes_its_child_along_and_both_come_back(
+    site: Site, running: Supervisor
+) -> None:
+    before = running.pids_of("celery:predict")[0]
+    status = Path(f"/proc/{before}/stat").read_text(encoding="utf-8")
+    guard = int(status.rpartition(")")[2].split()[1])
+
+    os.kill(guard, signal.SIGKILL)
+
+    wait_until(lambda: before not in of_folder(site.data), 20, "the child has ended")
+    wait_until(lambda: running.pids_of("celery:predict"), 30, "another one runs")
+    wait_until(lambda: is_up(site.port), 60, "the site is ready again")
+
+
+@pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_stopped_supervisor_leaves_nothing(
+    site: Site, running: Supervisor, sig: signal.Signals
+) -> None:
+    before = time.monotonic()
+
+    assert running.stop(sig) == 0
+
+    assert time.monotonic() - before < 30
+    assert_nothing_left(site)
+
+
+def test_a_killed_supervisor_leaves_nothing(site: Site, running: Supervisor) -> None:
+    running.stop(signal.SIGKILL)
+
+    wait_until(lambda: not of_folder(site.data), 30, "the children have noticed")
+    assert_nothing_left(site)
+
+
+def test_a_start_right_after_a_kill_waits_for_what_still_ends(
+    site: Site, running: Supervisor
+) -> None:
+    running.stop(signal.SIGKILL)
+
+    again = Supervisor(site.data, site.port)
+    try:
+        again.await_output(READY, 120)
+        assert is_up(site.port)
+    finally:
+        assert again.stop() == 0
+    assert_nothing_left(site)
+
+
+def test_a_stop_during_the_start_leaves_nothing(site: Site) -> None:
+    started = Supervisor(site.data, site.port)
+    wait_until(lambda: "redis" in started.output(), 30, "Valkey is up")
+
+    assert started.stop() == 0
+
+    assert_nothing_left(site)
+
+
+@pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGKILL])
+def test_make_up_ends_with_make(site: Site, sig: signal.Signals) -> None:
+    given = {k: v for k, v in os.environ.items() if not k.startswith(("DATABASE_URL", "REDIS_URL"))}
+    ours = {"MERCATO_DATA": str(site.data), "MERCATO_PORT": str(site.port)}
+    make = subprocess.Popen(["make", "up"], cwd=ROOT, env=given | ours, start_new_session=True)
+    wait_until(lambda: is_up(site.port), 120, "the site is ready")
+
+    make.send_signal(sig)
+
+    make.wait(timeout=60)
+    wait_until(lambda: not of_folder(site.data), 40, "every process has ended")
+    assert_nothing_left(site)
+
+
+def test_a_lost_password_is_made_again_only_before_it_was_written(site: Site) -> None:
+    """The credentials of a first run that ended early are lost; those of a whole one are not."""
+    (site.data / "first-run.txt").unlink()
+    with closing(sqlite3.connect(site.data / "mercato.sqlite3")) as database:
+        password = "SELECT password FROM accounts_user WHERE email = 'operator@mercato.local'"
+        before = database.execute(password).fetchone()
+        seed = [sys.executable, "manage.py", "seed"]
+        env = os.environ | {"MERCATO_DATA": str(site.data), "DATABASE_URL": ""}
+
+        subprocess.run(seed, cwd=ROOT, env=env, check=True, capture_output=True)
+        assert database.execute(password).fetchone() == before
+        assert not (site.data / "first-run.txt").exists()
+
+        with database:
+            database.execute("DELETE FROM accounts_auditentry WHERE action = 'site.first_run'")
+        subprocess.run(seed, cwd=ROOT, env=env, check=True, capture_output=True)
+        assert database.execute(password).fetchone() != before
+        assert (site.data / "first-run.txt").exists()
