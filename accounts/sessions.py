@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from functools import wraps
-from typing import Concatenate, ParamSpec, cast
+from typing import Any, Concatenate, ParamSpec, cast
 
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.views import redirect_to_login
@@ -30,7 +30,7 @@ class ConsoleRequest(HttpRequest):
 
 
 View = Callable[Concatenate[ConsoleRequest, P], HttpResponse]
-StreamingView = Callable[Concatenate[ConsoleRequest, P], Awaitable[HttpResponseBase]]
+StreamingView = Callable[Concatenate[ConsoleRequest, P], Coroutine[Any, Any, HttpResponseBase]]
 
 
 def organization_required(view: View[P]) -> Callable[Concatenate[HttpRequest, P], HttpResponse]:
@@ -38,7 +38,7 @@ def organization_required(view: View[P]) -> Callable[Concatenate[HttpRequest, P]
 
     @login_required
     @wraps(view)
-    def guarded(request: HttpRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+    def guarded(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
         membership = _memberships(cast(User, request.user)).first()
         if membership is None:
             return render(request, "console/no_organization.html", status=403)
@@ -52,7 +52,7 @@ def maker_required(view: View[P]) -> Callable[Concatenate[HttpRequest, P], HttpR
 
     @organization_required
     @wraps(view)
-    def guarded(request: ConsoleRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+    def guarded(request: ConsoleRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
         if not request.may_change:
             raise PermissionDenied
         return view(request, *args, **kwargs)
@@ -62,11 +62,13 @@ def maker_required(view: View[P]) -> Callable[Concatenate[HttpRequest, P], HttpR
 
 def organization_required_async(
     view: StreamingView[P],
-) -> Callable[Concatenate[HttpRequest, P], Awaitable[HttpResponseBase]]:
+) -> Callable[Concatenate[HttpRequest, P], Coroutine[Any, Any, HttpResponseBase]]:
     """Do the same as `organization_required` for a view that streams."""
 
     @wraps(view)
-    async def guarded(request: HttpRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
+    async def guarded(
+        request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs
+    ) -> HttpResponseBase:
         user = await request.auser()
         if not isinstance(user, User):
             return redirect_to_login(request.get_full_path())

@@ -50,6 +50,11 @@ class Call:
         return self.model.partition("/")[2].partition(":")[0]
 
     @property
+    def number(self) -> str:
+        """The number of the version that ran."""
+        return self.model.rpartition(":")[2]
+
+    @property
     def is_open(self) -> bool:
         """Whether the run has not ended."""
         return self.cost_nanos is None

@@ -12,7 +12,7 @@ import accounts.urls
 import billing.urls
 import catalog.urls
 import inference.urls
-from maas_site import api, dev_mail, health, views
+from maas_site import api, console, dev_mail, health, views
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", views.home, name="home"),
@@ -20,6 +20,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("healthz", health.healthz),
     path("readyz", health.readyz),
     path("metrics", health.metrics),
+    path("console", console.overview, name="console"),
     path("dev/mail", dev_mail.dev_mail, name="dev_mail"),
     path("openapi.json", SpectacularJSONAPIView.as_view(), name="openapi"),
     path("docs/api", SpectacularSwaggerView.as_view(url_name="openapi"), name="api_docs"),

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from django.urls import URLPattern, URLResolver
+from django.urls import URLPattern, URLResolver, path
 
-urlpatterns: list[URLPattern | URLResolver] = []
+from training import views
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("console/trainings", views.trainings, name="trainings"),
+    path("console/trainings/new", views.training_new, name="training_new"),
+    path("console/trainings/estimate", views.training_estimate, name="training_estimate"),
+    path("console/trainings/start", views.training_start, name="training_start"),
+    path("console/trainings/<uuid:job_id>", views.training, name="training"),
+    path("console/trainings/<uuid:job_id>/live", views.training_live, name="training_live"),
+    path("console/trainings/<uuid:job_id>/cancel", views.training_cancel, name="training_cancel"),
+]
 api_urlpatterns: list[URLPattern | URLResolver] = []

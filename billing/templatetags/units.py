@@ -43,16 +43,24 @@ def duration(microseconds: int | None) -> str:
     milliseconds = microseconds // 1000
     if milliseconds < 1000:
         return f"{milliseconds} ms"
-    seconds, rest = divmod(milliseconds, 1000)
-    if seconds < 60:
-        return f"{seconds}.{rest // 100} s"
-    return gettext("{minutes} min {seconds} s").format(minutes=seconds // 60, seconds=seconds % 60)
+    whole, rest = divmod(milliseconds, 1000)
+    if whole < 60:
+        return f"{whole}.{rest // 100} s"
+    return gettext("{minutes} min {seconds} s").format(minutes=whole // 60, seconds=whole % 60)
 
 
 @register.filter
 def milliseconds(value: int | None) -> str:
     """Write milliseconds with the unit that suits them."""
     return "" if value is None else duration(value * 1000)
+
+
+@register.filter
+def seconds(value: int | None) -> str:
+    """Write whole seconds: 45 s, 2 min 5 s."""
+    if value is None:
+        return ""
+    return f"{value} s" if value < 60 else duration(value * 1_000_000)
 
 
 @register.filter

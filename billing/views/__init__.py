@@ -1,0 +1,3 @@
+"""The console's money pages: keys, usage, balance."""
+
+from __future__ import annotations

@@ -1,0 +1,78 @@
+"""Calls for tests of what a tenant reads, made by the verbs of the site."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.utils import timezone
+
+from accounts.keys import Caller
+from accounts.models import ApiKey, Organization
+from billing import holds, rating, shares
+from catalog import prices
+from catalog.models import ModelVersion
+
+
+def reserve(
+    organization: Organization,
+    version: ModelVersion,
+    *,
+    key: ApiKey | None = None,
+    rows: int = 1,
+    at: datetime | None = None,
+) -> holds.Reservation:
+    """Set money aside for a run that has not ended."""
+    price = prices.current(version.model)
+    assert price is not None
+    accepted_at = at or timezone.now()
+    reservation = holds.prepare(
+        Caller(organization.pk, organization.slug, api_key_id=key.pk if key else None),
+        rating.plan_of(price),
+        share_version_id=shares.current().pk,
+        quantities={"row": rows},
+        source="api" if key else "web",
+        accepted_at=accepted_at,
+        expires_at=timezone.now() + timedelta(minutes=1),
+        model_version_id=version.pk,
+        request_id="req_test",
+    )
+    holds.reserve(reservation)
+    return reservation
+
+
+def succeed(
+    organization: Organization,
+    version: ModelVersion,
+    *,
+    key: ApiKey | None = None,
+    rows: int = 1,
+    at: datetime | None = None,
+) -> UUID:
+    """Make a call that was run and charged; returns the hold's id."""
+    reservation = reserve(organization, version, key=key, rows=rows, at=at)
+    price = prices.current(version.model)
+    assert price is not None
+    report = holds.Report(
+        hold_id=reservation.hold_id,
+        outcome="succeeded",
+        terms=holds.Terms(rating.plan_of(price), shares.current().publisher_bps, {}),
+        quantities={"row": rows},
+        organization_id=organization.pk,
+        reserved_nanos=reservation.reserved_nanos,
+        accepted_at=reservation.accepted_at,
+        completed_at=reservation.accepted_at,
+        model_version_id=version.pk,
+        queue_us=400,
+        run_us=3000,
+        batch_rows=rows,
+    )
+    assert holds.capture(report)
+    return reservation.hold_id
+
+
+def fail(organization: Organization, version: ModelVersion, failure: str = "model_error") -> UUID:
+    """Make a call that failed and cost nothing."""
+    reservation = reserve(organization, version)
+    assert holds.void(reservation.hold_id, failure)
+    return reservation.hold_id

@@ -1,0 +1,172 @@
+"""The console's training pages."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET, require_POST
+
+from accounts.errors import MercatoError
+from accounts.keys import Caller
+from accounts.sessions import ConsoleRequest, maker_required, organization_required
+from training import costs, estimates, jobs
+from training.errors import FAILURES, NotCancelableError
+from training.forms import PublishForm, TrainingForm
+from training.models import Job
+from training.recipes import RECIPES, Recipe
+
+PAGE_SIZE = 30
+
+
+@require_GET
+@organization_required
+def trainings(request: ConsoleRequest) -> HttpResponse:
+    """Show the organization's trainings, newest first."""
+    found = Job.objects.visible_to(request.organization).listed()
+    before = _id(request.GET.get("before"))
+    if before is not None:
+        found = found.filter(pk__lt=before)
+    shown = list(found[: PAGE_SIZE + 1])
+    page = {
+        "section": "trainings",
+        "jobs": shown[:PAGE_SIZE],
+        "older": shown[PAGE_SIZE - 1].pk if len(shown) > PAGE_SIZE else None,
+        "is_first": before is None,
+    }
+    return render(request, "training/trainings.html", page)
+
+
+@require_GET
+@maker_required
+def training_new(request: ConsoleRequest) -> HttpResponse:
+    """Show the form of a new training, with what it will take and cost."""
+    recipe = _recipe(request.GET.get("recipe", ""))
+    return render(request, "training/new.html", _form_page(TrainingForm(recipe)))
+
+
+@require_GET
+@maker_required
+def training_estimate(request: ConsoleRequest) -> HttpResponse:
+    """Answer with time and price of the choices in the address, for the page to show."""
+    form = TrainingForm(_recipe(request.GET.get("recipe", "")), request.GET)
+    page = {"estimate": form.estimate(), "form": form}
+    return render(request, "training/_estimate.html", page)
+
+
+@require_POST
+@maker_required
+def training_start(request: ConsoleRequest) -> HttpResponse:
+    """Set the money aside and start."""
+    form = TrainingForm(_recipe(request.POST.get("recipe", "")), request.POST)
+    wanted = form.order()
+    if wanted is not None:
+        try:
+            job, _is_new = jobs.start(_caller(request), wanted)
+        except MercatoError as error:
+            form.refuse(error)
+        else:
+            return redirect("training", job.pk)
+    return render(request, "training/new.html", _form_page(form), status=422)
+
+
+@never_cache
+@require_GET
+@organization_required
+def training(request: ConsoleRequest, job_id: UUID) -> HttpResponse:
+    """Show one training: live while it runs, then its result."""
+    job = _job(request, job_id)
+    page = _job_page(job)
+    page["form"] = PublishForm(RECIPES.get(job.recipe))
+    return render(request, "training/training.html", page)
+
+
+@never_cache
+@require_GET
+@organization_required
+def training_live(request: ConsoleRequest, job_id: UUID) -> HttpResponse:
+    """Answer with the part of the page that changes while it runs."""
+    return render(request, "training/_live.html", _job_page(_job(request, job_id)))
+
+
+@require_POST
+@maker_required
+def training_cancel(request: ConsoleRequest, job_id: UUID) -> HttpResponse:
+    """Stop a training; one that has ended stays as it is."""
+    try:
+        jobs.cancel(_job(request, job_id))
+    except NotCancelableError:
+        return redirect("training", job_id)
+    return redirect("training", job_id)
+
+
+def _caller(request: ConsoleRequest) -> Caller:
+    return Caller(request.organization.pk, request.organization.slug, user_id=request.user.pk)
+
+
+def _job(request: ConsoleRequest, job_id: UUID) -> Job:
+    mine = Job.objects.visible_to(request.organization).with_price()
+    return get_object_or_404(mine, pk=job_id)
+
+
+def _recipe(name: str) -> Recipe:
+    """Return the recipe of the address; the first that works here if it names none."""
+    usable = [recipe for recipe in RECIPES.values() if estimates.is_available(recipe)]
+    return RECIPES.get(name) or usable[0]
+
+
+def _form_page(form: TrainingForm) -> dict[str, Any]:
+    estimate = form.estimate()
+    return {
+        "section": "trainings",
+        "form": form,
+        "recipe": form.recipe_of,
+        "estimate": estimate,
+        "recipes": [
+            {"recipe": recipe, "is_available": estimates.is_available(recipe)}
+            for recipe in RECIPES.values()
+        ],
+    }
+
+
+def _job_page(job: Job) -> dict[str, Any]:
+    progress = job.progress
+    return {
+        "section": "trainings",
+        "job": job,
+        "recipe": RECIPES.get(job.recipe),
+        "is_open": job.state not in Job.TERMINAL,
+        "cost_nanos": costs.so_far(job),
+        "percent": int(float(progress.get("fraction", 0)) * 100),
+        "seconds_left": progress.get("seconds_left"),
+        "left_ms": int(float(progress.get("seconds_left") or 0) * 1000),
+        "points": [_point(point) for point in job.curve],
+        "failure": FAILURES.get(job.error_code, ""),
+        "matrix": _matrix(job.metrics.get("confusion")),
+    }
+
+
+def _point(point: dict[str, Any]) -> dict[str, Any]:
+    """Keep what the chart and its table show."""
+    names = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "seconds")
+    return {name: point.get(name) for name in names}
+
+
+def _matrix(confusion: list[list[int]] | None) -> list[list[dict[str, int]]] | None:
+    """Return each cell with its share of the row in tenths, for its shade."""
+    if not confusion:
+        return None
+    return [
+        [{"count": count, "shade": -(-count * 10 // max(sum(row), 1))} for count in row]
+        for row in confusion
+    ]
+
+
+def _id(text: str | None) -> UUID | None:
+    try:
+        return UUID(text) if text else None
+    except ValueError:
+        return None
