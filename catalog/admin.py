@@ -11,8 +11,8 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
-from accounts import audit
 from accounts.admin import ReadOnlyAdmin, ReadOnlyInline, badge, deed, operator
+from catalog import publishing
 from catalog.models import Artifact, MLModel, ModelVersion
 
 if TYPE_CHECKING:
@@ -121,17 +121,14 @@ class ModelVersionAdmin(ReadOnlyAdmin):
         """Offer the version to everybody who may see the model."""
 
         def do(version: ModelVersion, form: dict[str, Any]) -> StrOrPromise:
-            from catalog import publishing
-
-            publishing.publish(version, actor=operator(request))
-            _note(request, "version.published_by_operator", version, form["reason"])
-            return _("The version is published.")
+            changed = publishing.publish(version, actor=operator(request), reason=form["reason"])
+            return _("The version is published.") if changed else _("It was published before.")
 
         return self.perform(
             request,
             object_id,
             title=_("Publish"),
-            explain=_("The version can be called, and is the one a call without a number gets."),
+            explain=_("It can be called; the newest such version answers calls without a number."),
             do=do,
         )
 
@@ -140,22 +137,13 @@ class ModelVersionAdmin(ReadOnlyAdmin):
         """Take the version out of the catalogue."""
 
         def do(version: ModelVersion, form: dict[str, Any]) -> StrOrPromise:
-            from catalog import publishing
-
-            publishing.withdraw(version, actor=operator(request))
-            _note(request, "version.withdrawn_by_operator", version, form["reason"])
-            return _("The version is withdrawn.")
+            changed = publishing.withdraw(version, actor=operator(request), reason=form["reason"])
+            return _("The version is withdrawn.") if changed else _("It was not published.")
 
         return self.perform(
             request,
             object_id,
             title=_("Withdraw"),
-            explain=_("New calls of the version are refused. Its files and its calls stay."),
+            explain=_("Within five seconds new calls of it are refused. Files and calls stay."),
             do=do,
         )
-
-
-def _note(request: HttpRequest, action: str, version: ModelVersion, reason: str) -> None:
-    audit.record(
-        operator(request), action, version, organization=version.model.owner, reason=reason
-    )

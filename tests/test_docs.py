@@ -63,9 +63,12 @@ def rows(page: str, heading: str) -> dict[str, list[str]]:
 
 
 def error_classes() -> set[type[MercatoError]]:
+    """Return every refusal: whichever module of the apps it is in."""
     for app in APPS:
-        if (ROOT / app / "errors.py").exists():
-            importlib.import_module(f"{app}.errors")
+        for file in (ROOT / app).rglob("*.py"):
+            if "MercatoError" in (text := file.read_text(encoding="utf-8")) or "Error):" in text:
+                module = file.relative_to(ROOT).with_suffix("")
+                importlib.import_module(".".join(module.parts))
     found, waiting = set(), [MercatoError]
     while waiting:
         kind = waiting.pop()
