@@ -19,6 +19,16 @@ class JobQuerySet(models.QuerySet["Job"]):
         """Return the organization's own jobs."""
         return self.filter(organization=organization)
 
+    def listed(self) -> JobQuerySet:
+        """Read what a list shows, without the curves; one query however many jobs."""
+        return self.select_related("hold", "version__model__owner").defer("curve")
+
+    def with_price(self) -> JobQuerySet:
+        """Read the frozen price and the published version along with each job."""
+        return self.select_related(
+            "organization", "hold__price_version", "version__model__owner"
+        ).prefetch_related("hold__price_version__components")
+
 
 class Job(models.Model):
     """One training. The row is the truth; a Celery message only rings."""
@@ -52,6 +62,8 @@ class Job(models.Model):
     state = models.CharField(max_length=10, choices=State.choices, default=State.QUEUED)
     # The fencing token: every write of a runner names the attempt it belongs to.
     attempt = models.PositiveIntegerField(default=0)
+    # Attempts that ended because their worker died; a drain is not counted.
+    losses = models.PositiveSmallIntegerField(default=0)
     lease_owner = models.CharField(max_length=80, blank=True)
     lease_until = models.DateTimeField(null=True, blank=True)
     cancel_requested_at = models.DateTimeField(null=True, blank=True)

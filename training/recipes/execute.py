@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -17,7 +16,7 @@ from training.recipes.checkpoints import sync_folder
 from training.recipes.data import DataSet
 from training.recipes.evaluation import held_out_metrics
 from training.recipes.hyperparameters import Hyperparameters
-from training.recipes.learner import Learner
+from training.recipes.learner import Learner, StoppedError
 from training.recipes.loop import Report, Run
 from training.recipes.measuring import PARITY_ROWS, Open, measure
 
@@ -51,8 +50,7 @@ def execute(
 
     Returns:
         {"signature", "parameters", "metrics", "measurements", "examples", "training",
-        "files": {kind: {"path", "sha256", "size_bytes"}}}; paths are relative to the result
-        folder, `<attempt>/result`.
+        "files": {kind: path}}; paths are relative to the result folder, `<attempt>/result`.
 
     Raises:
         RecipeUnavailableError, DataUnavailableError: This machine cannot run it.
@@ -65,11 +63,11 @@ def execute(
     rows = data.load(plan.data, plan.datasets)
     folder = _fresh(plan.folders[0] / f"{RESULT}.part")
     learner, training = _learn(plan, recipe, rows, report, should_stop)
-    report({"event": "stage", "stage": "evaluating"})
+    _stage("evaluating", report, should_stop)
     metrics = held_out_metrics(learner, rows.held_out, is_classifier=recipe.is_classifier)
-    report({"event": "stage", "stage": "exporting"})
+    _stage("exporting", report, should_stop)
     files = learner.export(folder)
-    report({"event": "stage", "stage": "measuring"})
+    _stage("measuring", report, should_stop)
     x = rows.held_out.x[:PARITY_ROWS]
     measurements = measure(files, recipe.signature, x, learner.predict(x), open_model)
     if isinstance(learner, shipped.ShippedLearner):
@@ -89,10 +87,17 @@ def execute(
             "hyperparameters": plan.hyperparameters.as_json(),
             **training,
         },
-        "files": {kind: _described(path, folder) for kind, path in files.items()},
+        "files": {kind: str(path.relative_to(folder)) for kind, path in files.items()},
     }
     _complete(folder, plan.folders[0] / RESULT, result)
     return result
+
+
+def _stage(name: str, report: Report, should_stop: Callable[[], str]) -> None:
+    reason = should_stop()
+    if reason:
+        raise StoppedError(reason)
+    report({"event": "stage", "stage": name})
 
 
 def _learn(
@@ -154,26 +159,3 @@ def _complete(part: Path, final: Path, result: Mapping[str, Any]) -> None:
     shutil.rmtree(final, ignore_errors=True)
     part.rename(final)
     sync_folder(final.parent)
-
-
-def _described(path: Path, folder: Path) -> dict[str, Any]:
-    return {
-        "path": str(path.relative_to(folder)),
-        "sha256": sha256(path),
-        "size_bytes": sum(file.stat().st_size for file in files_of(path)),
-    }
-
-
-def files_of(path: Path) -> list[Path]:
-    """Return the file itself, or the files below a folder in a fixed order."""
-    return [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
-
-
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, or of a folder's names and contents."""
-    digest = hashlib.sha256()
-    for file in files_of(path):
-        if path.is_dir():
-            digest.update(f"{file.relative_to(path)}\0{file.stat().st_size}\0".encode())
-        digest.update(file.read_bytes())
-    return digest.hexdigest()

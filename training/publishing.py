@@ -1,0 +1,136 @@
+"""A finished job → a version that can be called."""
+
+from __future__ import annotations
+
+import json
+import logging
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.db.models import DateTimeField, ExpressionWrapper
+from django.db.models.functions import Now
+
+from accounts.errors import MercatoError
+from accounts.models import Organization, User
+from billing.outcomes import DEFAULT_POLICY
+from catalog import publishing
+from catalog.models import ModelVersion
+from catalog.publishing import Build, Text
+from training import cards
+from training.errors import NotPublishableError
+from training.models import Job
+from training.recipes import RECIPES
+
+# The organization whose models every site starts with.
+PUBLISHER = "mercato"
+# Longer than a worker needs between success and publishing.
+_FORGOTTEN_SECONDS = 30
+
+logger = logging.getLogger(__name__)
+
+
+def result_folder(job: Job) -> Path:
+    """Return where the files of a finished job are."""
+    return Path(settings.DATA) / "jobs" / str(job.pk) / f"a{job.attempt}" / "result"
+
+
+def may_ship(job: Job) -> bool:
+    """Whether the file that comes with the code may stand in for a missing framework."""
+    return job.organization.slug == PUBLISHER and job.publish_as == job.recipe
+
+
+def publish(
+    job: Job,
+    name: str,
+    *,
+    title: Text | None = None,
+    summary: Text | None = None,
+    price_nanos: int | None = None,
+    is_public: bool = False,
+    actor: User | None = None,
+) -> ModelVersion:
+    """Publish a finished job as the next version of `organization/name`; once per job.
+
+    Raises:
+        NotPublishableError: It has not succeeded, is published under another name, or its
+            files are gone.
+        ModelMismatchError: The name belongs to another kind of model.
+    """
+    if job.version is not None and job.version.model.name == name:
+        return job.version
+    if job.state != Job.State.SUCCEEDED or job.version is not None:
+        raise NotPublishableError(
+            f"This training is published as {job.version.path}."
+            if job.version is not None
+            else f"This training is {job.state}; only one that succeeded can be published."
+        )
+    build = _build(job, name, title, summary, price_nanos)
+
+    def remember(version: ModelVersion) -> None:
+        if not Job.objects.filter(pk=job.pk, version=None).update(version=version):
+            raise NotPublishableError("This training has just been published.")
+
+    version = publishing.publish_version(
+        job.organization, name, build, is_public=is_public, actor=actor, then=remember
+    )
+    job.version = version
+    return version
+
+
+def _build(
+    job: Job, name: str, title: Text | None, summary: Text | None, price_nanos: int | None
+) -> Build:
+    folder = result_folder(job)
+    try:
+        result: dict[str, Any] = json.loads((folder / "result.json").read_text())
+    except FileNotFoundError:
+        raise NotPublishableError("The files of this training are no longer kept.") from None
+    recipe = RECIPES[job.recipe]
+    nanos = recipe.price_nanos if price_nanos is None else price_nanos
+    return Build(
+        title=title or Text(recipe.title_en, recipe.title_zh),
+        summary=summary or cards.summary(recipe, result),
+        card=cards.card(recipe, result),
+        task=recipe.task,
+        framework=recipe.framework,
+        runtime=result["measurements"]["runtime"],
+        signature=result["signature"],
+        files={kind: folder / path for kind, path in result["files"].items()},
+        price={"row": (nanos, 1)},
+        parameters=result["parameters"],
+        metrics=result["metrics"],
+        training=result["training"],
+        measurements=result["measurements"],
+        examples=result["examples"],
+        outcome_policy=DEFAULT_POLICY,
+    )
+
+
+def publish_wanted(job: Job) -> None:
+    """Publish a job that was started with `publish_as`; a refusal is written to the row."""
+    try:
+        publish(job, job.publish_as, is_public=may_ship(job))
+    except MercatoError as error:
+        logger.warning("Training %s is not published: %s", job.pk, error.message)
+        Job.objects.filter(pk=job.pk).update(
+            error_code=error.code, error_message=error.message[:500]
+        )
+
+
+def publish_forgotten() -> None:
+    """Publish jobs whose worker died between success and publishing."""
+    since = ExpressionWrapper(
+        Now() - timedelta(seconds=_FORGOTTEN_SECONDS), output_field=DateTimeField()
+    )
+    forgotten = Job.objects.filter(
+        state=Job.State.SUCCEEDED, version=None, error_code="", finished_at__lt=since
+    ).exclude(publish_as="")
+    for job in forgotten.select_related("organization").defer("curve"):
+        publish_wanted(job)
+
+
+def publisher() -> Organization | None:
+    """Return the organization whose models every site starts with."""
+    return Organization.objects.filter(slug=PUBLISHER).first()
