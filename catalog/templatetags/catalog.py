@@ -82,9 +82,10 @@ def metric_rows(metrics: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 @register.filter
-def hyperparameter_rows(chosen: dict[str, Any]) -> list[tuple[str, str]]:
+def hyperparameter_rows(chosen: dict[str, Any] | None) -> list[tuple[str, str]]:
     """Return the hyper-parameters with their names."""
-    return [(_named(words.HYPERPARAMETERS, name), str(value)) for name, value in chosen.items()]
+    given = chosen or {}
+    return [(_named(words.HYPERPARAMETERS, name), str(value)) for name, value in given.items()]
 
 
 @register.filter

@@ -200,6 +200,7 @@ async function run() {
   }
   showOutput(find("output"), body, setup.outputs, words);
   showReceipt(find("receipt"), body, form, words);
+  find("output").scrollIntoView({ block: "nearest" });
 }
 
 async function begin() {
