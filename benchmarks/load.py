@@ -1,4 +1,4 @@
-"""A closed-loop load generator: N connections, each sends the next request when it has an answer."""
+"""A closed-loop load generator: each connection sends its next request when it has an answer."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ class UsageSerializer(serializers.Serializer[object]):
     id = serializers.CharField()
     object = serializers.CharField()
     created_at = serializers.DateTimeField()
-    source = serializers.CharField()
+    source = serializers.CharField()  # type: ignore[assignment]  # the field, not the property
     model = serializers.CharField(allow_null=True)
     key = serializers.CharField(allow_null=True)
     request_id = serializers.CharField()
@@ -48,6 +48,6 @@ class ListOfUsage(serializers.Serializer[object]):
     """A page of calls."""
 
     object = serializers.CharField()
-    data = UsageSerializer(many=True)
+    data = UsageSerializer(many=True)  # type: ignore[assignment]  # the field, not the property
     has_more = serializers.BooleanField()
     next_cursor = serializers.CharField(allow_null=True)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from datetime import datetime
 
 from django.db import connection, transaction
 from django.db.models import F
 
 from accounts.models import Organization
 from billing import ledger
-from billing.models import Budget, BudgetSet, Hold, Settlement, UsageRollup
+from billing.models import Budget, BudgetSet, Hold, LedgerAccount, Settlement, UsageRollup
 
 BATCH = 2000
 
@@ -71,7 +72,7 @@ def _book(settlement: Settlement, holds: Sequence[Hold]) -> None:
     """Tenant's credit → publishers' earnings and the platform's revenue."""
     if not settlement.captured_nanos:
         return
-    entries: dict[ledger.LedgerAccount, int] = defaultdict(int)
+    entries: dict[LedgerAccount, int] = defaultdict(int)
     entries[ledger.account(ledger.CREDIT, settlement.organization)] += settlement.captured_nanos
     earned: dict[int, int] = defaultdict(int)
     for hold in holds:
@@ -114,7 +115,7 @@ def _release(holds: Sequence[Hold]) -> None:
 
 def _roll_up(organization: Organization, holds: Sequence[Hold]) -> None:
     """Add the usage to its hours, in the order of the unique key."""
-    sums: dict[tuple[int, int, object], list[int]] = defaultdict(lambda: [0] * 5)
+    sums: dict[tuple[int, int, datetime], list[int]] = defaultdict(lambda: [0] * 5)
     for hold in holds:
         if hold.state != Hold.State.CAPTURED:
             continue
@@ -124,7 +125,7 @@ def _roll_up(organization: Organization, holds: Sequence[Hold]) -> None:
         added = (1, usage.rows, usage.compute_ms, usage.cost_nanos, usage.publisher_nanos)
         for place, value in enumerate(added):
             row[place] += value
-    for (key_id, version_id, hour), values in sorted(sums.items(), key=lambda item: str(item[0])):
+    for (key_id, version_id, hour), values in sorted(sums.items(), key=lambda item: item[0]):
         rollup, _ = UsageRollup.objects.get_or_create(
             organization=organization, api_key_id=key_id, model_version_id=version_id, hour=hour
         )

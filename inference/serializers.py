@@ -62,6 +62,6 @@ class ListOfModels(serializers.Serializer[object]):
     """A page of models."""
 
     object = serializers.CharField()
-    data = ModelSerializer(many=True)
+    data = ModelSerializer(many=True)  # type: ignore[assignment]  # the field, not the property
     has_more = serializers.BooleanField()
     next_cursor = serializers.CharField(allow_null=True)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 from django.db import DatabaseError, connection, transaction
@@ -193,13 +194,15 @@ def _charge_once(
         ours = holds.capture_many(reports)
         for item, output, report, is_ours in zip(batch.items, outputs, reports, ours, strict=True):
             if item.prediction_id is not None and is_ours:
-                _store(batch, item, output, report)
+                _store(batch, item, item.prediction_id, output, report)
     return ours
 
 
-def _store(batch: Batch, item: Item, output: Arrays | ModelError, report: Report) -> None:
+def _store(
+    batch: Batch, item: Item, prediction_id: UUID, output: Arrays | ModelError, report: Report
+) -> None:
     failed = isinstance(output, ModelError)
-    Prediction.objects.filter(pk=item.prediction_id).update(
+    Prediction.objects.filter(pk=prediction_id).update(
         status=Prediction.Status.FAILED if failed else Prediction.Status.SUCCEEDED,
         answer={"code": report.failure} if failed else _answer(batch, item, output, report),
         finished_at=report.completed_at,

@@ -24,7 +24,7 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
         scope["state"] = {"request_id": request_id(given.decode("latin-1"))}
         await hot.application(scope, receive, send)
     else:
-        await django_application(scope, receive, send)
+        await django_application(dict(scope), receive, send)  # type: ignore[arg-type]  # same shape
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:

@@ -27,12 +27,13 @@ class RequestIdMiddleware:
         self, get_response: Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]
     ) -> None:
         self.get_response = get_response
-        if iscoroutinefunction(get_response):
+        self._is_async = iscoroutinefunction(get_response)
+        if self._is_async:
             markcoroutinefunction(self)
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
         """Handle one request, in either mode."""
-        if iscoroutinefunction(self):
+        if self._is_async:
             return self._answer(request)
         _mark(request)
         return _stamp(request, self.get_response(request))  # type: ignore[arg-type]  # sync

@@ -17,6 +17,7 @@ _SOCKET = DATA / "valkey.sock"
 os.environ["MERCATO_DATA"] = str(DATA)
 os.environ["MERCATO_PREDICT_TIMEOUT"] = "20"
 os.environ["MERCATO_SIGNUP_RATE"] = "1000/m/ip"
+os.environ["MERCATO_LOG_LEVEL"] = "WARNING"
 os.environ["REDIS_URL"] = os.environ.get("TEST_REDIS_URL") or f"unix://{_SOCKET}"
 
 if not os.environ.get("TEST_REDIS_URL"):

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -21,7 +22,14 @@ from tests.environment import DATA
 # Nobody sets it: a pause between two looks at a process that starts.
 _PAUSE = threading.Event()
 ROOT = Path(__file__).resolve().parent.parent
-_PREDICT = "-A maas_site.celery:predict worker -P threads -c 2 --prefetch-multiplier 128"
+_COMMANDS = {
+    "gateway": "granian --interface asgi --workers 2 --loop uvloop --host 127.0.0.1 "
+    "--port {port} --no-access-log maas_site.asgi:application",
+    "predict": "celery -A maas_site.celery:predict worker -P threads -c 2 --prefetch-multiplier "
+    "128 --without-gossip --without-mingle -Q predict.cpu -n predict@test -l WARNING",
+    "job": "celery -A maas_site.celery:app worker -P prefork -c 1 -Q job.cpu -n job@test "
+    "-l WARNING",
+}
 
 
 def _free_port() -> int:
@@ -62,38 +70,25 @@ class Site:
             command = [sys.executable, "manage.py", "collectstatic", "--noinput", "-v", "0"]
             subprocess.run(command, cwd=ROOT, env=self.environment(), check=True)
         self.start_worker()
-        self._start(
-            "gateway",
-            ["granian", "--interface", "asgi", "--workers", "2", "--loop", "uvloop"]
-            + ["--host", "127.0.0.1", "--port", str(self.port), "--no-access-log"]
-            + ["maas_site.asgi:application"],
-        )
+        self._start("gateway")
         self.wait_ready()
 
     def start_worker(self) -> None:
         """Start the predict worker if it does not run."""
-        self._start(
-            "predict",
-            ["celery", *_PREDICT.split(), "--without-gossip"]
-            + ["--without-mingle", "-Q", "predict.cpu", "-n", "predict@test", "-l", "WARNING"],
-        )
+        self._start("predict")
 
     def start_jobs(self) -> None:
         """Start the job worker if it does not run."""
-        self._start(
-            "job",
-            ["celery", "-A", "maas_site.celery:app", "worker", "-P", "prefork"]
-            + ["-c", "1", "-Q", "job.cpu", "-n", "job@test", "-l", "WARNING"],
-        )
+        self._start("job")
 
-    def _start(self, name: str, command: list[str]) -> None:
+    def _start(self, name: str) -> None:
         running = self._processes.get(name)
         if running is not None and running.poll() is None:
             return
-        program = Path(sys.executable).parent / command[0]
+        program, *arguments = _COMMANDS[name].format(port=self.port).split()
         log = (DATA / f"{name}.log").open("ab")
         self._processes[name] = subprocess.Popen(
-            [str(program), *command[1:]],
+            [str(Path(sys.executable).parent / program), *arguments],
             cwd=ROOT,
             env=self.environment(),
             stdout=log,
@@ -103,15 +98,21 @@ class Site:
 
     def wait_ready(self) -> None:
         """Wait until /readyz says that database, Redis and a predict worker are there."""
-        deadline = time.monotonic() + 90
-        while time.monotonic() < deadline:
-            try:
-                if self.client.get("/readyz").status_code == 200:
-                    return
-            except httpx.TransportError:
-                pass
+        self.wait_until(self._is_ready, seconds=90)
+
+    def _is_ready(self) -> bool:
+        try:
+            return self.client.get("/readyz").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def wait_until(self, is_true: Callable[[], bool], *, seconds: float) -> None:
+        """Wait until something is true of the running site; fails when it takes too long."""
+        deadline = time.monotonic() + seconds
+        while not is_true():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"Not within {seconds} s.\n{self.log_tail()}")
             _PAUSE.wait(0.1)
-        raise RuntimeError(f"The site is not ready; see {DATA}/*.log\n{self.log_tail()}")
 
     def log_tail(self) -> str:
         """Return the ends of the processes' logs."""
