@@ -13,6 +13,10 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("console/trainings/start", views.training_start, name="training_start"),
     path("console/trainings/<uuid:job_id>", views.training, name="training"),
     path("console/trainings/<uuid:job_id>/live", views.training_live, name="training_live"),
+    path("console/trainings/<uuid:job_id>/events", views.training_events, name="training_events"),
     path("console/trainings/<uuid:job_id>/cancel", views.training_cancel, name="training_cancel"),
+    path(
+        "console/trainings/<uuid:job_id>/publish", views.training_publish, name="training_publish"
+    ),
 ]
 api_urlpatterns: list[URLPattern | URLResolver] = []

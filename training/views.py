@@ -5,15 +5,22 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from django.http import HttpResponse
+from django.http import Http404, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
 from accounts.errors import MercatoError
 from accounts.keys import Caller
-from accounts.sessions import ConsoleRequest, maker_required, organization_required
-from training import costs, estimates, jobs
+from accounts.sessions import (
+    ConsoleRequest,
+    maker_required,
+    organization_required,
+    organization_required_async,
+)
+from catalog.models import ModelVersion
+from catalog.publishing import Text
+from training import costs, estimates, events, jobs, publishing
 from training.errors import FAILURES, NotCancelableError
 from training.forms import PublishForm, TrainingForm
 from training.models import Job
@@ -101,6 +108,49 @@ def training_cancel(request: ConsoleRequest, job_id: UUID) -> HttpResponse:
     except NotCancelableError:
         return redirect("training", job_id)
     return redirect("training", job_id)
+
+
+@require_POST
+@maker_required
+def training_publish(request: ConsoleRequest, job_id: UUID) -> HttpResponse:
+    """Make the result a version of a model of one's own, callable a moment later."""
+    job = _job(request, job_id)
+    form = PublishForm(RECIPES.get(job.recipe), request.POST)
+    if form.is_valid():
+        try:
+            version = _publish(job, form.cleaned_data, request)
+        except MercatoError as error:
+            form.refuse(error)
+        else:
+            return redirect("model", request.organization.slug, version.model.name)
+    return render(request, "training/training.html", _job_page(job) | {"form": form}, status=422)
+
+
+@require_GET
+@organization_required_async
+async def training_events(request: ConsoleRequest, job_id: UUID) -> HttpResponseBase:
+    """Stream what happens to a training until it has ended."""
+    job = await Job.objects.visible_to(request.organization).filter(pk=job_id).afirst()
+    if job is None:
+        raise Http404
+    return StreamingHttpResponse(
+        events.stream(job, request.headers.get("Last-Event-ID", "")),
+        content_type="text/event-stream",
+        # A proxy that collects the answer first would keep everything until the end.
+        headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
+    )
+
+
+def _publish(job: Job, data: dict[str, Any], request: ConsoleRequest) -> ModelVersion:
+    return publishing.publish(
+        job,
+        data["name"],
+        title=Text(data["title_en"], data["title_zh"]),
+        summary=Text(data["summary_en"], data["summary_zh"]),
+        price_nanos=data["price"],
+        is_public=data["is_public"] == "yes",
+        actor=request.user,
+    )
 
 
 def _caller(request: ConsoleRequest) -> Caller:
