@@ -316,7 +316,12 @@ class ApiKeyAdmin(ReadOnlyAdmin):
             return "revoked"
         return "usable" if key.is_usable else "expired"
 
-    @deed(_("Revoke"), icon="key_off")
+    def has_revoke_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Offer to revoke what is not revoked."""
+        row = ApiKey.objects.filter(pk=obj, revoked_at=None)
+        return self.has_operate_permission(request) and row.exists()
+
+    @deed(_("Revoke"), icon="key_off", permission="revoke")
     def revoke(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Revoke the key, for a reason."""
 

@@ -102,8 +102,24 @@ class ModelVersionAdmin(ReadOnlyAdmin):
     search_fields = ["model__name", "model__owner__slug"]
     ordering = ["-pk"]
     inlines = [ArtifactInline]
-    # Pictures as nested lists: pages of numbers that tell an operator nothing.
-    exclude = ["examples"]
+    # Not the columns of JSON: matrices and pictures as nested lists tell an operator nothing.
+    fieldsets = [
+        (None, {"fields": ["model", "number", "status_badge", "created_at", "published_at"]}),
+        (_("What it computes"), {"fields": ["inputs", "outputs", "runtime", "latency"]}),
+        (_("How good it is"), {"fields": ["held_out", "parameters", "size_bytes"]}),
+        (_("How it was made"), {"fields": ["recipe", "hyperparameters"]}),
+        (_("What is billed"), {"fields": ["policy"]}),
+    ]
+    readonly_fields = [
+        "status_badge",
+        "inputs",
+        "outputs",
+        "latency",
+        "held_out",
+        "recipe",
+        "hyperparameters",
+        "policy",
+    ]
     actions_detail = ["publish", "withdraw"]
 
     @admin.display(description=_("Version"), ordering="model__name")
@@ -116,7 +132,52 @@ class ModelVersionAdmin(ReadOnlyAdmin):
         """Return the status."""
         return version.status
 
-    @deed(_("Publish"), icon="publish")
+    @admin.display(description=_("Inputs"))
+    def inputs(self, version: ModelVersion) -> str:
+        """Return name, type and shape of what goes in."""
+        return _tensors(version.signature.get("inputs", []))
+
+    @admin.display(description=_("Outputs"))
+    def outputs(self, version: ModelVersion) -> str:
+        """Return name, type and shape of what comes out."""
+        return _tensors(version.signature.get("outputs", []))
+
+    @admin.display(description=_("Median time of a row"))
+    def latency(self, version: ModelVersion) -> str:
+        """Return what was measured on the runtime that serves it."""
+        return "" if version.latency_us is None else f"{version.latency_us} µs"
+
+    @admin.display(description=_("Held-out metrics"))
+    def held_out(self, version: ModelVersion) -> str:
+        """Return the metrics that are one number."""
+        return _scalars(version.metrics)
+
+    @admin.display(description=_("Recipe and data"))
+    def recipe(self, version: ModelVersion) -> str:
+        """Return how it was trained."""
+        return _scalars(version.training)
+
+    @admin.display(description=_("Hyper-parameters"))
+    def hyperparameters(self, version: ModelVersion) -> str:
+        """Return the choices it was trained with."""
+        return _scalars(version.training.get("hyperparameters", {}))
+
+    @admin.display(description=_("Outcome policy, in percent"))
+    def policy(self, version: ModelVersion) -> str:
+        """Return how much of the price each outcome costs."""
+        return _scalars(version.outcome_policy)
+
+    def has_publish_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Offer to publish what is not published."""
+        row = ModelVersion.objects.filter(pk=obj).exclude(status=ModelVersion.Status.PUBLISHED)
+        return self.has_operate_permission(request) and row.exists()
+
+    def has_withdraw_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Offer to withdraw what is published."""
+        row = ModelVersion.objects.filter(pk=obj, status=ModelVersion.Status.PUBLISHED)
+        return self.has_operate_permission(request) and row.exists()
+
+    @deed(_("Publish"), icon="publish", permission="publish")
     def publish(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Offer the version to everybody who may see the model."""
 
@@ -132,7 +193,7 @@ class ModelVersionAdmin(ReadOnlyAdmin):
             do=do,
         )
 
-    @deed(_("Withdraw"), icon="block")
+    @deed(_("Withdraw"), icon="block", permission="withdraw")
     def withdraw(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Take the version out of the catalogue."""
 
@@ -147,3 +208,13 @@ class ModelVersionAdmin(ReadOnlyAdmin):
             explain=_("Within five seconds new calls of it are refused. Files and calls stay."),
             do=do,
         )
+
+
+def _tensors(specs: list[dict[str, Any]]) -> str:
+    return ", ".join(f"{spec['name']}: {spec['datatype']} {spec['shape']}" for spec in specs)
+
+
+def _scalars(values: dict[str, Any]) -> str:
+    return ", ".join(
+        f"{name} {value}" for name, value in values.items() if not isinstance(value, list | dict)
+    )

@@ -82,7 +82,8 @@ def _list(name: str, query: str = "") -> str:
 
 def _workers() -> Tile:
     kinds = dict(Worker.objects.alive().order_by().values_list("kind").annotate(number=Count("pk")))
-    missing = [kind for kind in Worker.Kind.values if not kinds.get(kind)]
+    # Light workers say nothing; a settler that is away shows as "not yet settled".
+    missing = [kind for kind in (Worker.Kind.PREDICT, Worker.Kind.JOB) if not kinds.get(kind)]
     return Tile(
         gettext_lazy("Workers alive"),
         str(sum(kinds.values())),

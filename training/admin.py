@@ -77,7 +77,12 @@ class JobAdmin(ReadOnlyAdmin):
         """Return what the training cost."""
         return money(job.hold.captured_nanos if job.hold else None)
 
-    @deed(_("Cancel"), icon="cancel")
+    def has_cancel_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Offer to cancel what has not ended."""
+        row = Job.objects.filter(pk=obj).exclude(state__in=Job.TERMINAL)
+        return self.has_operate_permission(request) and row.exists()
+
+    @deed(_("Cancel"), icon="cancel", permission="cancel")
     def cancel(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Ask the runner to stop."""
 

@@ -44,3 +44,34 @@ def test_opening_the_form_withdraws_nothing(client: Client, operator: User) -> N
     client.get(reverse("admin:catalog_modelversion_withdraw", args=[version.pk]))
 
     assert ModelVersion.objects.get(pk=version.pk).status == "published"
+
+
+@pytest.mark.parametrize(
+    ("status", "offered", "useless"),
+    [("draft", "publish", "withdraw"), ("published", "withdraw", "publish")],
+)
+def test_only_the_button_that_changes_something_is_offered(
+    client: Client, operator: User, status: str, offered: str, useless: str
+) -> None:
+    version = make_version(make_organization(), status=status)
+
+    page = client.get(f"/admin/catalog/modelversion/{version.pk}/change/").content.decode()
+
+    assert f"/{version.pk}/{offered}/" in page
+    assert f"/{version.pk}/{useless}/" not in page
+
+
+def test_a_version_s_numbers_are_shown_and_its_matrices_are_not(
+    client: Client, operator: User
+) -> None:
+    version = make_version(make_organization())
+    spec = {"name": "image", "datatype": "float32", "shape": [28, 28]}
+    version.signature = {"inputs": [spec], "outputs": []}
+    version.metrics = {"accuracy": "0.9778", "confusion": [[4711]]}
+    version.save()
+
+    page = client.get(f"/admin/catalog/modelversion/{version.pk}/change/").content.decode()
+
+    assert "image: float32 [28, 28]" in page
+    assert "accuracy 0.9778" in page
+    assert "4711" not in page
