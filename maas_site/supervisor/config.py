@@ -17,9 +17,12 @@ class Config:
     data: Path
     host: str
     port: int
+    # Where this machine reaches the site.
+    address: str
     has_redis: bool
-    has_database: bool
     public_url: str
+    # A name that the site answers to.
+    host_name: str
     predict_pool: str
     job_pool: str
 
@@ -32,23 +35,18 @@ class Config:
         """
         host = env.text("MERCATO_HOST", "127.0.0.1")
         port = env.integer("MERCATO_PORT", 8000, low=1, high=65535)
-        shown = f"[{host}]" if ":" in host else host
+        address = _address(host, port)
         return cls(
             data=Path(env.text("MERCATO_DATA", str(BASE_DIR / "var"))).expanduser().resolve(),
             host=host,
             port=port,
+            address=address,
             has_redis=bool(env.text("REDIS_URL")),
-            has_database=bool(env.text("DATABASE_URL")),
-            public_url=env.text("MERCATO_PUBLIC_URL", f"http://{shown}:{port}").rstrip("/"),
+            public_url=env.text("MERCATO_PUBLIC_URL", address).rstrip("/"),
+            host_name=_first_name(env.text("MERCATO_ALLOWED_HOSTS")),
             predict_pool=env.text("MERCATO_PREDICT_POOL", "cpu"),
             job_pool=env.text("MERCATO_JOB_POOL", "cpu"),
         )
-
-    @property
-    def address(self) -> str:
-        """Where this machine reaches the site."""
-        local = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104
-        return f"http://[{local}]:{self.port}" if ":" in local else f"http://{local}:{self.port}"
 
     @property
     def lock(self) -> Path:
@@ -59,3 +57,16 @@ class Config:
     def socket(self) -> Path:
         """The socket of the Valkey that the supervisor starts."""
         return env.valkey_socket(self.data)
+
+
+def _address(host: str, port: int) -> str:
+    # Who listens on every address is reached on the loopback one.
+    local = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+    return f"http://[{local}]:{port}" if ":" in local else f"http://{local}:{port}"
+
+
+def _first_name(allowed: str) -> str:
+    names = [name for name in allowed.split(",") if name]
+    if not names or names[0] == "*":
+        return "localhost"
+    return names[0].lstrip(".")

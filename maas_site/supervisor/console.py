@@ -26,15 +26,15 @@ class Console:
         """Print a name and what it is."""
         self.line(f"  {name:<11} {value}")
 
-    def bar(self, fraction: float, text: str) -> None:
-        """Show progress: redrawn on a terminal, a line per change of text elsewhere."""
+    def bar(self, fraction: float, text: str, detail: str = "") -> None:
+        """Show progress: redrawn on a terminal; elsewhere a line when `text` changes."""
         filled = round(max(0.0, min(fraction, 1.0)) * _WIDTH)
         drawn = f"  [{'█' * filled}{'░' * (_WIDTH - filled)}] {text}"
         with self._lock:
             if self._stream.isatty():
                 erased = self._erase()
-                self._bar = drawn
-                self._write(erased + drawn)
+                self._bar = f"{drawn}{detail}"
+                self._write(erased + self._bar)
             elif text != self._bar:
                 self._bar = text
                 self._write(f"{drawn}\n")

@@ -187,8 +187,9 @@ class Supervisor:
             done, total = at["done"], at["total"]
             text = f"training the first models: {done} of {total}"
             if at["running"]:
-                text += f", {at['running']} {round(at['fraction'] * 100)} %"
-            self._console.bar((done + at["fraction"]) / max(total, 1), text)
+                text += f", now {at['running']}"
+            share = (done + at["fraction"]) / max(total, 1)
+            self._console.bar(share, text, f" {round(at['fraction'] * 100)} %")
 
         status = self._run_to_end("models", ["seed", "--watch"], show)
         self._console.end_bar()
@@ -209,12 +210,15 @@ class Supervisor:
             self._tick(0.2)
 
     def _readiness(self) -> str:
-        headers = {"X-Forwarded-Proto": "https"} if "https:" in self._config.public_url else {}
+        headers = {"Host": self._config.host_name}
+        if self._config.public_url.startswith("https:"):
+            # Speaks as the proxy in front does.
+            headers["X-Forwarded-Proto"] = "https"
         connection = http.client.HTTPConnection(
             self._config.address.removeprefix("http://"), timeout=3
         )
         try:
-            connection.request("GET", "/readyz", headers=headers | {"Host": "localhost"})
+            connection.request("GET", "/readyz", headers=headers)
             answer = connection.getresponse()
             return "ready" if answer.status == 200 else answer.read(500).decode("utf-8", "replace")
         except (OSError, http.client.HTTPException) as error:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
 
@@ -22,7 +22,13 @@ from tests.maas_site.processes import ROOT, Supervisor, free_port, of_folder, wa
 
 pytestmark = [pytest.mark.once, pytest.mark.timeout(900)]
 READY = "Ctrl-C stops everything."
-CHILDREN = ("granian", "celery:predict", "-Q job.cpu", "-Q light", "valkey-server")
+CHILDREN = (
+    ("gateway", "granian"),
+    ("predict", "celery:predict"),
+    ("jobs", "-Q job.cpu"),
+    ("light", "-Q light"),
+    ("valkey", "valkey-server"),
+)
 MODELS = {
     "mercato/mnist-mlp",
     "mercato/mnist-cnn",
@@ -77,15 +83,30 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
     return Site(tmp_path_factory.mktemp("site") / "var")
 
 
+@contextmanager
+def started(site: Site) -> Iterator[Supervisor]:
+    """Start the site once more, and stop it however the block ends."""
+    supervisor = Supervisor(site.data, site.port)
+    try:
+        supervisor.await_output(READY, 120)
+        yield supervisor
+    finally:
+        supervisor.stop()
+        wait_until(lambda: not of_folder(site.data), 30, "every process has ended")
+
+
 @pytest.fixture
 def running(site: Site) -> Iterator[Supervisor]:
-    started = Supervisor(site.data, site.port)
-    try:
-        started.await_output(READY, 120)
-        yield started
-    finally:
-        started.stop()
-        wait_until(lambda: not of_folder(site.data), 30, "every process has ended")
+    """A start of a test's own, for tests that end it."""
+    with started(site) as supervisor:
+        yield supervisor
+
+
+@pytest.fixture(scope="class")
+def steady(site: Site) -> Iterator[Supervisor]:
+    """One start for tests that leave the site as it was."""
+    with started(site) as supervisor:
+        yield supervisor
 
 
 def assert_nothing_left(site: Site) -> None:
@@ -159,44 +180,47 @@ def test_a_second_start_is_ready_in_seconds_and_shows_no_secret(site: Site) -> N
     assert_nothing_left(site)
 
 
-def test_a_second_start_on_the_same_folder_says_who_holds_it(
-    site: Site, running: Supervisor
-) -> None:
-    second = Supervisor(site.data, free_port())
+class TestWhileItRuns:
+    def test_a_second_start_on_the_same_folder_says_who_holds_it(
+        self, site: Site, steady: Supervisor
+    ) -> None:
+        second = Supervisor(site.data, free_port())
 
-    assert second.process.wait(timeout=30) == 1
-    assert f"is in use by pid {running.process.pid} since" in second.output()
-    assert f"http://127.0.0.1:{site.port}" in second.output()
-    assert is_up(site.port)
+        assert second.process.wait(timeout=30) == 1
+        assert f"is in use by pid {steady.process.pid} since" in second.output()
+        assert f"http://127.0.0.1:{site.port}" in second.output()
+        assert is_up(site.port)
+
+    @pytest.mark.parametrize("child", CHILDREN)
+    def test_a_killed_child_comes_back(
+        self, site: Site, steady: Supervisor, child: tuple[str, str]
+    ) -> None:
+        name, command = child
+        wait_until(lambda: steady.pids_of(command), 20, "it runs")
+        before = steady.pids_of(command)
+
+        os.kill(before[0], signal.SIGKILL)
+
+        said = f"{name} ended (killed by SIGKILL)"
+        wait_until(lambda: said in steady.output(), 20, "the end is noticed")
+        wait_until(lambda: set(steady.pids_of(command)) - set(before), 20, "it is back")
+        wait_until(lambda: is_up(site.port), 60, "the site is ready again")
+
+    def test_a_killed_guard_takes_its_child_along_and_both_come_back(
+        self, site: Site, steady: Supervisor
+    ) -> None:
+        before = steady.pids_of("celery:predict")[0]
+        status = Path(f"/proc/{before}/stat").read_text(encoding="utf-8")
+        guard = int(status.rpartition(")")[2].split()[1])
+
+        os.kill(guard, signal.SIGKILL)
+
+        wait_until(lambda: before not in of_folder(site.data), 20, "the child has ended")
+        wait_until(lambda: steady.pids_of("celery:predict"), 60, "another one runs")
+        wait_until(lambda: is_up(site.port), 60, "the site is ready again")
 
 
-@pytest.mark.parametrize("child", CHILDREN)
-def test_a_killed_child_comes_back(site: Site, running: Supervisor, child: str) -> None:
-    wait_until(lambda: running.pids_of(child), 20, "it runs")
-    before = running.pids_of(child)
-
-    os.kill(before[0], signal.SIGKILL)
-
-    wait_until(lambda: "killed by SIGKILL" in running.output(), 20, "the end is noticed")
-    wait_until(lambda: set(running.pids_of(child)) - set(before), 20, "it is back")
-    wait_until(lambda: is_up(site.port), 60, "the site is ready again")
-
-
-def test_a_killed_guard_takes_its_child_along_and_both_come_back(
-    site: Site, running: Supervisor
-) -> None:
-    before = running.pids_of("celery:predict")[0]
-    status = Path(f"/proc/{before}/stat").read_text(encoding="utf-8")
-    guard = int(status.rpartition(")")[2].split()[1])
-
-    os.kill(guard, signal.SIGKILL)
-
-    wait_until(lambda: before not in of_folder(site.data), 20, "the child has ended")
-    wait_until(lambda: running.pids_of("celery:predict"), 30, "another one runs")
-    wait_until(lambda: is_up(site.port), 60, "the site is ready again")
-
-
-@pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT])
 def test_a_stopped_supervisor_leaves_nothing(
     site: Site, running: Supervisor, sig: signal.Signals
 ) -> None:
