@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -52,16 +52,18 @@ def _read(name: str) -> Catalog:
 
 
 def _entries(catalog: Catalog) -> dict[str, Message]:
-    found = {}
-    for message in catalog:
-        identity = message.id if isinstance(message.id, str) else message.id[0]
-        if identity:
-            found[identity] = message
-    return found
+    return {_first(message.id): message for message in catalog if _first(message.id)}
 
 
 def _text(message: Message) -> str:
-    return message.string if isinstance(message.string, str) else message.string[0]
+    return _first(message.string)
+
+
+def _first(texts: str | Sequence[str] | None) -> str:
+    """Return the text itself, or the first of its plural forms."""
+    if isinstance(texts, str):
+        return texts
+    return texts[0] if texts else ""
 
 
 @pytest.fixture(scope="module")

@@ -121,7 +121,9 @@ export class Slate {
       const [nextX, nextY] = points[i + 1];
       context.quadraticCurveTo(x, y, (x + nextX) / 2, (y + nextY) / 2);
     }
-    context.lineTo(...points.at(-1));
+    // A line without length would leave no dot.
+    const [lastX, lastY] = points.at(-1);
+    context.lineTo(lastX + 0.1, lastY);
     context.stroke();
   }
 }

@@ -11,7 +11,7 @@ from catalog.models import ModelVersion
 from tests import factories
 
 pytestmark = pytest.mark.django_db
-CHINESE = {"HTTP_ACCEPT_LANGUAGE": "zh-Hans"}
+CHINESE = {"accept-language": "zh-Hans"}
 
 
 def test_the_front_page_shows_models_and_a_call_to_this_host(client: Client) -> None:
@@ -111,7 +111,7 @@ def test_each_part_of_a_model_page_has_one_heading_of_the_first_level(
 def test_the_model_page_speaks_chinese(client: Client) -> None:
     model = factories.make_version().model
 
-    page = client.get(f"/models/{model.path}?tab=readme", **CHINESE).content.decode()
+    page = client.get(f"/models/{model.path}?tab=readme", headers=CHINESE).content.decode()
 
     assert '<html lang="zh-Hans"' in page
     assert "测试模型" in page
