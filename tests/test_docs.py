@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ast
 import importlib
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from drf_spectacular.generators import SchemaGenerator
 
 from accounts.errors import MercatoError
 from training.errors import FAILURES
@@ -112,3 +114,27 @@ def test_files_that_are_named_exist(page: Path) -> None:
 
     for name in re.findall(r"`((?:[\w.-]+/)+[\w.-]+\.(?:py|html|css|md|toml))`", text):
         assert (ROOT / name).exists(), f"{page.name} names {name}"
+
+
+def test_every_path_of_the_api_is_documented_and_no_other() -> None:
+    paths = SchemaGenerator().get_schema(request=None, public=True)["paths"]  # type: ignore[no-untyped-call]  # untyped
+    real = {
+        f"{method.upper()} {re.sub(r'{.*?}', '{}', path)}"
+        for path, methods in paths.items()
+        for method in methods
+    }
+    text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+
+    headings = "\n".join(re.findall(r"^### .*$", text, flags=re.MULTILINE))
+    found = re.findall(r"`((?:GET|POST|PUT|PATCH|DELETE) /v1/[^`]+)`", headings)
+    assert {re.sub(r"{.*?}", "{}", each) for each in found} == real
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_examples_are_json(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+
+    for example in re.findall(r"```json\n(.*?)```", text, flags=re.DOTALL):
+        json.loads(example)
+    for body in re.findall(r"-d '([^']*)'", text):
+        json.loads(body)
