@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import secrets
@@ -9,6 +10,8 @@ from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
 
+# A socket's address has room for 107 bytes on Linux and 103 elsewhere.
+_SOCKET_PATH_MAX = 100
 _AMOUNT = re.compile(r"\d{1,9}(\.\d{1,9})?")
 
 
@@ -67,3 +70,12 @@ def secret_key(data: Path) -> str:
     with os.fdopen(handle, "w", encoding="ascii") as file:
         file.write(made)
     return made
+
+
+def valkey_socket(data: Path) -> Path:
+    """Return the socket of the data folder's own Valkey: in it, unless the path is too long."""
+    path = data / "valkey.sock"
+    if len(os.fsencode(path)) <= _SOCKET_PATH_MAX:
+        return path
+    name = hashlib.sha256(os.fsencode(data)).hexdigest()[:16]
+    return Path("/tmp") / f"mercato-{os.getuid()}-{name}" / "valkey.sock"  # noqa: S108  (0700)
