@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import URLPattern, URLResolver, path
 
-from training import views
+from training import api, views
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("console/trainings", views.trainings, name="trainings"),
@@ -19,4 +19,11 @@ urlpatterns: list[URLPattern | URLResolver] = [
         "console/trainings/<uuid:job_id>/publish", views.training_publish, name="training_publish"
     ),
 ]
-api_urlpatterns: list[URLPattern | URLResolver] = []
+api_urlpatterns: list[URLPattern | URLResolver] = [
+    path("training-recipes", api.RecipeList.as_view()),
+    path("trainings", api.TrainingList.as_view()),
+    path("trainings/<uuid:job_id>", api.TrainingDetail.as_view()),
+    path("trainings/<uuid:job_id>/cancel", api.TrainingCancel.as_view()),
+    path("trainings/<uuid:job_id>/publish", api.TrainingPublish.as_view()),
+    path("trainings/<uuid:job_id>/events", api.TrainingEvents.as_view()),
+]

@@ -106,8 +106,8 @@ RECIPES: dict[str, Recipe] = {
             architecture_zh=(
                 "Conv 32 → 池化 → Conv 64 → 池化 → Dense 64 → Dense 10 softmax(卷积网络)"
             ),
-            cost=Cost(start_ms=9000, row_us=500, step_us=3000),
-            epochs={DIGITS: 40, MNIST: 1},
+            cost=Cost(start_ms=9000, row_us=120, step_us=2500),
+            epochs={DIGITS: 30, MNIST: 1},
         ),
         Recipe(
             name="mnist-cnn-deep",
@@ -122,8 +122,8 @@ RECIPES: dict[str, Recipe] = {
                 "Conv 32 → 池化 → Conv 64 → 池化 → Conv 64 → Dense 64 → Dense 10 softmax"
                 "(三层卷积网络)"
             ),
-            cost=Cost(start_ms=9000, row_us=500, step_us=3000),
-            epochs={DIGITS: 40, MNIST: 1},
+            cost=Cost(start_ms=9000, row_us=150, step_us=2500),
+            epochs={DIGITS: 30, MNIST: 1},
         ),
         Recipe(
             name="mnist-dropout",
@@ -149,7 +149,7 @@ RECIPES: dict[str, Recipe] = {
                 "平均池化 28×28 → 7×7,按阅读顺序把 49 个值送入 LSTM"
                 "(输入 1,隐藏 50,1 层)→ Linear 10 softmax"
             ),
-            cost=Cost(start_ms=6000, row_us=300, step_us=3000),
+            cost=Cost(start_ms=6000, row_us=60, step_us=2500),
             learning_rate="0.01",
             batch_size=64,
             epochs={DIGITS: 200, MNIST: 6},
@@ -163,7 +163,7 @@ RECIPES: dict[str, Recipe] = {
             title_zh="线性回归",
             architecture_en="y = w·x + b, fitted by gradient descent",
             architecture_zh="y = w·x + b,用梯度下降拟合",
-            cost=Cost(start_ms=8000, row_us=5, step_us=1500),
+            cost=Cost(start_ms=8000, row_us=5, step_us=600),
             optimizer="sgd",
             learning_rate="0.01",
             epochs={LINE: 12},
