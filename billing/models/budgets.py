@@ -26,10 +26,16 @@ class SpendLimit(models.Model):
 
     class Meta:
         constraints = [
+            # Two, because SQLite cannot be told that NULLs are equal.
             models.UniqueConstraint(
-                fields=["organization", "api_key", "window"],
-                nulls_distinct=False,
+                fields=["organization", "window"],
+                condition=Q(api_key=None),
                 name="one_limit_per_window",
+            ),
+            models.UniqueConstraint(
+                fields=["api_key", "window"],
+                condition=Q(api_key__isnull=False),
+                name="one_key_limit_per_window",
             ),
             models.CheckConstraint(condition=Q(amount_nanos__gte=0), name="limit_positive"),
         ]
@@ -66,17 +72,16 @@ class Budget(models.Model):
     class Meta:
         ordering = ["lock_rank", "id"]
         constraints = [
+            # Two, because SQLite cannot be told that NULLs are equal.
             models.UniqueConstraint(
-                fields=[
-                    "organization",
-                    "api_key",
-                    "lock_rank",
-                    "window",
-                    "window_start",
-                    "currency",
-                ],
-                nulls_distinct=False,
+                fields=["organization", "lock_rank", "window", "window_start", "currency"],
+                condition=Q(api_key=None),
                 name="one_budget_per_window",
+            ),
+            models.UniqueConstraint(
+                fields=["api_key", "window", "window_start", "currency"],
+                condition=Q(api_key__isnull=False),
+                name="one_key_budget_per_window",
             ),
             models.CheckConstraint(condition=Q(posted_nanos__gte=0), name="posted_positive"),
             models.CheckConstraint(condition=Q(held_nanos__gte=0), name="held_positive"),
