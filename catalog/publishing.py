@@ -158,7 +158,7 @@ def _offer(version: ModelVersion, *, actor: User | None, reason: str) -> bool:
     if not changed:
         return False
     version.refresh_from_db(fields=["status", "published_at"])
-    _choose_current(version.model_id)
+    _choose_current(version.model)
     _audit(version, "version.published", actor, reason)
     return True
 
@@ -172,15 +172,15 @@ def withdraw(version: ModelVersion, *, actor: User | None, reason: str = "") -> 
         if not changed:
             return False
         version.refresh_from_db(fields=["status"])
-        _choose_current(version.model_id)
+        _choose_current(version.model)
         _audit(version, "version.withdrawn", actor, reason)
     return True
 
 
-def _choose_current(model_id: int) -> None:
+def _choose_current(model: MLModel) -> None:
     """The newest version on offer is what a name without a number means."""
-    newest = ModelVersion.objects.filter(model=model_id, status=Status.PUBLISHED).first()
-    MLModel.objects.filter(pk=model_id).update(current_version=newest)
+    model.current_version = model.versions.filter(status=Status.PUBLISHED).first()
+    MLModel.objects.filter(pk=model.pk).update(current_version=model.current_version)
 
 
 def _audit(version: ModelVersion, action: str, actor: User | None, reason: str) -> None:

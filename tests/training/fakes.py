@@ -43,7 +43,7 @@ class LineLearner:
 
     def predict(self, x: Floats) -> Floats:
         """Return y."""
-        return (x * self.values[0] + self.values[1]).astype(np.float32)
+        return np.asarray(x * self.values[0] + self.values[1], np.float32)
 
     def arrays(self) -> list[Array]:
         """Return the state."""
