@@ -1,0 +1,216 @@
+"""The process dies between two lines: what was charged is answered, what is not answered is free.
+
+Gateway and worker run here as two threads with a real Valkey between them; a worker's death is an
+exception at a named line, after which it neither writes nor says that it lives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+from django.db import connection
+
+from accounts.errors import MercatoError
+from accounts.keys import Caller
+from accounts.models import Organization
+from billing import budgets, holds, settlement
+from billing.invariants import violations
+from billing.models import Hold, UsageEvent, UsageOrphan
+from billing.money import NANOS
+from inference import dispatch, versions, worker
+from inference.connections import PREDICT_DB, redis_client
+from inference.wire import Batch, Item, Reply, heartbeat_key, taken_key
+from tests import factories
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class DiedError(BaseException):
+    """The end of a worker process."""
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(dispatch, "LOOK_SECONDS", 0.05)
+    redis_client(PREDICT_DB).flushdb()
+    yield
+    settlement.settle()
+    assert violations() == []
+
+
+@pytest.fixture
+def tenant() -> Organization:
+    return factories.make_organization()
+
+
+@pytest.fixture
+def batch(tenant: Organization) -> Batch:
+    """Two admitted requests, as a lane would send them."""
+    version = factories.make_version()
+    caller = Caller(tenant.pk, tenant.slug)
+    served = versions.resolve(version.model.path, caller)
+    now = datetime.now(UTC)
+    made = [
+        holds.prepare(
+            caller,
+            served.terms.plan,
+            share_version_id=served.share_version_id,
+            quantities={"call": 1, "row": 1},
+            source="api",
+            accepted_at=now,
+            expires_at=now + timedelta(minutes=1),
+            model_version_id=version.pk,
+        )
+        for _ in range(2)
+    ]
+    assert holds.reserve_many(made) == [None, None]
+    items = [
+        Item(
+            hold_id=one.hold_id,
+            organization_id=tenant.pk,
+            price_version_id=one.price_version_id,
+            share_version_id=one.share_version_id,
+            reserved_nanos=one.reserved_nanos,
+            accepted_at=now,
+            rows=1,
+        )
+        for one in made
+    ]
+    images = np.array([factories.image(4), factories.image(6)], np.float32)
+    return Batch(version.pk, items, {"image": images})
+
+
+@pytest.fixture
+def ask(batch: Batch) -> Iterator[Callable[[], Future[Reply | MercatoError]]]:
+    """Start the gateway's side in a thread of its own."""
+    pool = ThreadPoolExecutor(1)
+
+    def run() -> Reply | MercatoError:
+        try:
+            return dispatch.run("b1", batch)
+        finally:
+            connection.close()
+
+    yield lambda: pool.submit(run)
+    pool.shutdown()
+
+
+def wait_for_batch() -> None:
+    client = redis_client(PREDICT_DB)
+    while not client.exists("batch:b1"):
+        client.blpop(["nothing"], timeout=0.01)
+
+
+def die(*_: Any, **__: Any) -> None:
+    raise DiedError
+
+
+def is_charged(tenant: Organization) -> bool:
+    settlement.settle()
+    return budgets.wallet(tenant).available_nanos == 5 * NANOS - 2 * factories.ROW_NANOS
+
+
+def test_a_living_worker_answers_and_charges(tenant: Organization, ask: Any) -> None:
+    answer = ask()
+    wait_for_batch()
+    redis_client(PREDICT_DB).set(heartbeat_key("w1"), 1)
+
+    worker.run_batch("b1", "w1")
+
+    assert [one.is_ours for one in answer.result().results] == [True, True]
+    assert is_charged(tenant)
+
+
+def test_a_message_that_is_delivered_twice_runs_once(tenant: Organization, ask: Any) -> None:
+    answer = ask()
+    wait_for_batch()
+    redis_client(PREDICT_DB).set(heartbeat_key("w1"), 1)
+
+    for name in ("w1", "w2", "w1"):
+        worker.run_batch("b1", name)
+
+    assert isinstance(answer.result(), Reply)
+    assert UsageEvent.objects.count() == 2
+    assert not UsageOrphan.objects.exists()
+
+
+def test_a_worker_that_dies_after_the_charge_leaves_the_answer(
+    tenant: Organization, batch: Batch, ask: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = ask()
+    wait_for_batch()
+    monkeypatch.setattr(worker, "_send", die)
+
+    with pytest.raises(DiedError):
+        worker.run_batch("b1", "w1")
+
+    reply = answer.result()
+    assert isinstance(reply, Reply)
+    failures = [
+        dispatch.failure_of(one, item.hold_id)
+        for one, item in zip(reply.results, batch.items, strict=True)
+    ]
+    assert failures == [None, None]
+    assert reply.arrays["probabilities"].argmax(1).tolist() == [4, 6]
+    assert is_charged(tenant)
+
+
+def test_a_worker_that_dies_before_the_charge_costs_nothing(
+    tenant: Organization, ask: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = ask()
+    wait_for_batch()
+    monkeypatch.setattr(worker, "_charge", die)
+
+    with pytest.raises(DiedError):
+        worker.run_batch("b1", "w1")
+
+    assert answer.result().code == "worker_lost"
+    settlement.settle()
+    assert budgets.wallet(tenant).available_nanos == 5 * NANOS
+
+
+def test_what_a_dead_worker_had_taken_is_given_to_another(
+    tenant: Organization, ask: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = ask()
+    wait_for_batch()
+    with monkeypatch.context() as patched:
+        patched.setattr(worker, "_stage", die)
+        with pytest.raises(DiedError):
+            worker.run_batch("b1", "w1")
+    client = redis_client(PREDICT_DB)
+    client.set(heartbeat_key("w2"), 1)
+    while client.exists(taken_key("b1")):
+        client.blpop(["nothing"], timeout=0.01)
+
+    worker.run_batch("b1", "w2")
+
+    assert isinstance(answer.result(), Reply)
+    assert is_charged(tenant)
+
+
+def test_a_worker_that_wakes_too_late_charges_nothing(
+    tenant: Organization, batch: Batch, ask: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = ask()
+    wait_for_batch()
+    charge = worker._charge
+
+    def charge_late(*arguments: Any) -> list[bool]:
+        assert answer.result().code == "worker_lost"
+        return charge(*arguments)
+
+    monkeypatch.setattr(worker, "_charge", charge_late)
+
+    worker.run_batch("b1", "w1")
+
+    settlement.settle()
+    assert budgets.wallet(tenant).available_nanos == 5 * NANOS
+    assert UsageOrphan.objects.count() == 2
+    assert set(Hold.objects.values_list("state", flat=True)) == {"voided"}
