@@ -8,10 +8,10 @@ from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Count, Q, Sum
+from django.db.models import Count, Q, QuerySet, Sum
 from django.db.models.functions import Coalesce, TruncDate
 
-from billing.models import Hold, UsageEvent
+from billing.models import Hold, UsageEvent, UsageRollup
 from billing.models.holds import HoldQuerySet
 
 State = Hold.State
@@ -136,14 +136,17 @@ def totals(holds: HoldQuerySet) -> Totals:
     return Totals(failed=failed, **sums)
 
 
-def cost_per_day(holds: HoldQuerySet) -> Iterable[tuple[date, int, int]]:
-    """Return (day in UTC, calls, nanos) for each day that has calls, oldest first."""
+def cost_per_day(rollups: QuerySet[UsageRollup]) -> Iterable[tuple[date, int, int]]:
+    """Return (day in UTC, charged calls, nanos) for each day that has any, oldest first.
+
+    Read from the hourly sums: a tenant has thousands of calls per hour, and one sum.
+    """
     return (
-        holds.annotate(day=TruncDate("accepted_at"))
+        rollups.annotate(day=TruncDate("hour"))
         .values("day")
-        .annotate(calls=Count("pk"), cost=Coalesce(Sum("captured_nanos"), 0))
+        .annotate(count=Sum("calls"), cost=Sum("cost_nanos"))
         .order_by("day")
-        .values_list("day", "calls", "cost")
+        .values_list("day", "count", "cost")
     )
 
 

@@ -19,7 +19,7 @@ from accounts.models import ApiKey, Organization
 from billing.models import Hold, UsageRollup
 from billing.models.holds import HoldQuerySet
 from billing.money import decimal_text, parse
-from catalog.models import MLModel
+from catalog.models import MLModel, ModelVersion
 
 MAX_LIMIT_NANOS = 1_000_000 * 10**9
 DEFAULT_DAYS = 30
@@ -173,6 +173,26 @@ class UsageFilterForm(forms.Form):
         owner, _slash, name = self.cleaned_data["model"].partition("/")
         return holds.of_model(owner, name) if owner else holds
 
+    def rollups(self) -> QuerySet[UsageRollup]:
+        """Return the hourly sums of what was charged among the same calls."""
+        sums = UsageRollup.objects.filter(organization=self.organization)
+        if not self.is_valid() or self.cleaned_data["outcome"] in {"failed", "open"}:
+            return sums.none()
+        first, last = self.days
+        sums = sums.filter(hour__gte=_midnight(first), hour__lt=_midnight(last + timedelta(days=1)))
+        key = self.cleaned_data["key"]
+        if key in _SOURCES:
+            # Trainings run no version; only calls from the browser run one without a key.
+            is_training = key == "training"
+            sums = sums.filter(model_version_id=0) if is_training else _browser(sums)
+        elif key:
+            sums = sums.filter(api_key_id=int(key)) if _ID.fullmatch(key) else sums.none()
+        owner, _slash, name = self.cleaned_data["model"].partition("/")
+        if owner:
+            versions = ModelVersion.objects.filter(model__owner__slug=owner, model__name=name)
+            sums = sums.filter(model_version_id__in=versions.values("pk"))
+        return sums
+
     def _offer(self, name: str, choices: list[tuple[str, str]], everything: Any) -> None:
         """Fill a select; a value from the address that is not in it is shown as it is."""
         current = str(self.data.get(name, ""))
@@ -199,6 +219,10 @@ class UsageFilterForm(forms.Form):
             ended = holds.exclude(state=Hold.State.AUTHORISED)
             return ended.exclude(usage__outcome="succeeded")
         return holds
+
+
+def _browser(sums: QuerySet[UsageRollup]) -> QuerySet[UsageRollup]:
+    return sums.filter(api_key_id=0, model_version_id__gt=0)
 
 
 def _midnight(day: date) -> datetime:

@@ -68,7 +68,8 @@ def _days_left(available_nanos: int, month_nanos: int) -> int | None:
 
 
 def _jobs(organization: Organization) -> QuerySet[Job]:
-    return Job.objects.visible_to(organization).exclude(state__in=Job.TERMINAL)[:RECENT_JOBS]
+    mine = Job.objects.visible_to(organization).listed()
+    return mine.exclude(state__in=Job.TERMINAL)[:RECENT_JOBS]
 
 
 def _steps(organization: Organization, *, has_called: bool) -> list[dict[str, Any]]:

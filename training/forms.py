@@ -24,9 +24,9 @@ from training.recipes.hyperparameters import (
 )
 
 DATA_NAMES = {
-    "digits": _("Handwritten digits (scikit-learn, 1,797 images)"),
-    "mnist": _("MNIST (70,000 images)"),
-    "line": _("y = 3x + 2 with noise (1,000 points)"),
+    "digits": _("scikit-learn digits, 1,797 images"),
+    "mnist": _("MNIST, 70,000 images"),
+    "line": _("y = 3x + 2 with noise, 1,000 points"),
 }
 _NUMBER = {"class": "input num", "autocomplete": "off"}
 

@@ -22,7 +22,7 @@ from catalog.models import ModelVersion
 from catalog.publishing import Text
 from training import costs, estimates, events, jobs, publishing
 from training.errors import FAILURES, NotCancelableError
-from training.forms import PublishForm, TrainingForm
+from training.forms import DATA_NAMES, PublishForm, TrainingForm
 from training.models import Job
 from training.recipes import RECIPES, Recipe
 
@@ -187,6 +187,7 @@ def _job_page(job: Job) -> dict[str, Any]:
     return {
         "section": "trainings",
         "job": job,
+        "data_name": DATA_NAMES.get(job.data, job.data),
         "recipe": RECIPES.get(job.recipe),
         "is_open": job.state not in Job.TERMINAL,
         "cost_nanos": costs.so_far(job),

@@ -58,7 +58,10 @@ class Hold(models.Model):
         TRAINING = "training"
 
     id = models.UUIDField(primary_key=True, default=uuid7)
-    organization = models.ForeignKey(Organization, models.PROTECT, related_name="holds")
+    # `hold_newest` begins with it.
+    organization = models.ForeignKey(
+        Organization, models.PROTECT, related_name="holds", db_index=False
+    )
     api_key = models.ForeignKey(
         ApiKey, models.PROTECT, null=True, blank=True, related_name="+", db_index=False
     )
@@ -106,6 +109,8 @@ class Hold(models.Model):
             ),
         ]
         indexes = [
+            # The usage page, newest first.
+            models.Index(fields=["organization", "-id"], name="hold_newest"),
             # The settler's queue.
             models.Index(
                 fields=["organization", "id"],

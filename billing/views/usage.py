@@ -22,7 +22,6 @@ from accounts.sessions import (
 from billing import budgets, calls, exports
 from billing.forms import UsageFilterForm
 from billing.models import Hold
-from billing.models.holds import HoldQuerySet
 from billing.money import decimal_text
 
 PAGE_SIZE = 50
@@ -38,7 +37,7 @@ def usage(request: ConsoleRequest) -> HttpResponse:
     found, following = calls.page(holds, before=_id(request.GET.get("before")), size=PAGE_SIZE)
     asked = {name: str(value) for name, value in request.GET.items() if value}
     asked.pop("before", None)
-    days = _days(form, holds)
+    days = _days(form)
     page = {
         "section": "usage",
         "form": form,
@@ -85,9 +84,9 @@ def receipt(request: ConsoleRequest, hold_id: UUID) -> HttpResponse:
     return render(request, "console/receipt.html", page)
 
 
-def _days(form: UsageFilterForm, holds: HoldQuerySet) -> list[tuple[date, int, int]]:
-    """Return (day, calls, nanos) for each day of the period, also those without calls."""
-    found = {day: (count, cost) for day, count, cost in calls.cost_per_day(holds)}
+def _days(form: UsageFilterForm) -> list[tuple[date, int, int]]:
+    """Return (day, charged calls, nanos) for each day of the period, also those without calls."""
+    found = {day: (count, cost) for day, count, cost in calls.cost_per_day(form.rollups())}
     first, last = form.days
     first = max(first, last - timedelta(days=MAX_CHART_DAYS - 1))
     wanted = [first + timedelta(days=number) for number in range((last - first).days + 1)]

@@ -268,6 +268,43 @@ def test_totals_are_exact_and_pages_follow_one_another(
     assert query == ""
 
 
+@pytest.mark.parametrize(
+    ("query", "spent"),
+    [
+        ("", [("old", 1, 20_000), ("today", 2, 20_000 + 60_000)]),
+        ("?key={key}", [("today", 1, 60_000)]),
+        ("?key=web", [("old", 1, 20_000), ("today", 1, 20_000)]),
+        ("?key=training", []),
+        ("?key=nonsense", []),
+        ("?model=lab/digits", [("old", 1, 20_000), ("today", 2, 20_000 + 60_000)]),
+        ("?model=lab/other", []),
+        ("?outcome=failed", []),
+        ("?start={today}", [("today", 2, 20_000 + 60_000)]),
+    ],
+)
+def test_the_chart_shows_what_each_day_of_the_filter_cost(
+    client: Client,
+    page: Callable[[str], str],
+    organization: Organization,
+    query: str,
+    spent: list[tuple[str, int, int]],
+) -> None:
+    seller = make_organization(slug="lab", credit_nanos=0)
+    digits = make_version(owner=seller, name="digits")
+    key, _secret = make_key(organization)
+    now = timezone.now()
+    days = {"today": now.date(), "old": (now - timedelta(days=3)).date()}
+    succeed(organization, digits, at=now - timedelta(days=3))
+    succeed(organization, digits)
+    succeed(organization, digits, key=key, rows=3)
+    fail(organization, digits)
+    settlement.settle()
+
+    shown = client.get("/console/usage" + query.format(key=key.pk, **days)).context["days"]
+
+    assert [line for line in shown if line[1]] == [(days[day], *rest) for day, *rest in spent]
+
+
 def test_usage_takes_as_many_queries_for_one_call_as_for_thirty(
     page: Callable[[str], str],
     organization: Organization,

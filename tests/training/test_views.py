@@ -20,6 +20,7 @@ from billing.rating import plan_of
 from catalog import prices
 from tests.factories import make_organization, make_user
 from training import events, jobs
+from training.estimates import Estimate
 from training.models import Job
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("books")]
@@ -107,13 +108,14 @@ def test_the_estimate_follows_the_choices(client: Client, page: Callable[[str], 
     few = estimate(client, page, epochs="2")
     many = estimate(client, page, epochs="200")
 
-    assert 0 < few < many
+    assert 0 < few.expected_nanos < many.expected_nanos
+    assert few.seconds < many.seconds
 
 
-def estimate(client: Client, page: Callable[[str], str], **changes: str) -> int:
+def estimate(client: Client, page: Callable[[str], str], **changes: str) -> Estimate:
     answer = client.get("/console/trainings/estimate", CHOICES | changes)
-    nanos: int = answer.context["estimate"].reserved_nanos
-    return nanos
+    found: Estimate = answer.context["estimate"]
+    return found
 
 
 def test_a_start_sets_the_money_aside_and_opens_the_training(
@@ -128,7 +130,7 @@ def test_a_start_sets_the_money_aside_and_opens_the_training(
     assert (job.organization, job.user, job.recipe) == (organization, owner, "mnist-mlp")
     assert job.hyperparameters["learning_rate"] == "0.001"
     assert job.hold is not None
-    assert job.hold.reserved_nanos == expected
+    assert job.hold.reserved_nanos == expected.reserved_nanos
 
 
 @pytest.mark.parametrize(
