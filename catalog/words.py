@@ -48,6 +48,7 @@ HYPERPARAMETERS: dict[str, str | Promise] = {
     "learning_rate": _("Learning rate"),
     "batch_size": _("Batch size"),
     "epochs": _("Epochs"),
+    "seed": _("Seed"),
 }
 ARTIFACTS: dict[str, str | Promise] = {
     "onnx": "ONNX",

@@ -82,8 +82,8 @@ export function normalize(grey, width, height) {
   const levels = new Uint8ClampedArray(SIDE * SIDE);
   const box = boxOf(grey, width, height);
   if (!box) return levels;
-  // A dot stays small: nothing grows beyond what a quarter of the area would.
-  const scale = INNER / Math.max(box.width, box.height, Math.max(width, height) / 4);
+  // A dot stays small: nothing grows beyond what a sixth of the width would.
+  const scale = INNER / Math.max(box.width, box.height, Math.max(width, height) / 6);
   const w = within(Math.round(box.width * scale), 1, INNER);
   const h = within(Math.round(box.height * scale), 1, INNER);
   const small = shrink(grey, width, box, w, h);

@@ -3,7 +3,12 @@ import { greyOf, normalize, paint, SIDE } from "./digit.js";
 
 const CHALK = "#ffffff";
 const BOARD = "#000000";
-const WIDTH = 44;
+const WIDTH = 48;
+// The models learned strokes about 3.4 pixels wide in 20; a small digit is not drawn with a
+// thinner pen than a large one, so the width follows the size of the digit.
+const SHARE = 3.4 / (20 - 3.4);
+const SMALLEST = 140;
+const MARGIN = 120;
 
 export class Slate {
   constructor(canvas, onChange) {
@@ -24,7 +29,31 @@ export class Slate {
   get levels() {
     const last = this.deeds.at(-1);
     if (last && last.levels) return last.levels;
-    return normalize(greyOf(this.canvas), this.canvas.width, this.canvas.height);
+    const strokes = this.deeds.slice(this.base + 1);
+    const ground = this.deeds[this.base];
+    const canvas = ground && ground.levels ? this.canvas : this.traced(strokes);
+    return normalize(greyOf(canvas), canvas.width, canvas.height);
+  }
+
+  /** Where the last picture or clearing is; the strokes after it are what one sees. */
+  get base() {
+    return this.deeds.findLastIndex((deed) => deed.kind !== "stroke");
+  }
+
+  /** The strokes with a pen that suits the size of the digit. */
+  traced(strokes) {
+    const points = strokes.flatMap((stroke) => stroke.points);
+    const span = [0, 1].map((axis) => {
+      const places = points.map((point) => point[axis]);
+      return Math.max(...places) - Math.min(...places);
+    });
+    const canvas = document.createElement("canvas");
+    canvas.width = this.canvas.width + 2 * MARGIN;
+    canvas.height = this.canvas.height + 2 * MARGIN;
+    const context = canvas.getContext("2d", { willReadFrequently: true });
+    context.translate(MARGIN, MARGIN);
+    drawStrokes(context, strokes, Math.max(...span, SMALLEST) * SHARE);
+    return canvas;
   }
 
   get isEmpty() {
@@ -94,13 +123,9 @@ export class Slate {
     const { context, canvas } = this;
     context.fillStyle = BOARD;
     context.fillRect(0, 0, canvas.width, canvas.height);
-    const from = this.deeds.findLastIndex((deed) => deed.kind !== "stroke");
-    if (from >= 0 && this.deeds[from].levels) this.drawPicture(this.deeds[from].levels);
-    context.strokeStyle = CHALK;
-    context.lineWidth = WIDTH;
-    context.lineCap = "round";
-    context.lineJoin = "round";
-    for (const deed of this.deeds.slice(from + 1)) this.drawStroke(deed.points);
+    const ground = this.deeds[this.base];
+    if (ground && ground.levels) this.drawPicture(ground.levels);
+    drawStrokes(context, this.deeds.slice(this.base + 1), WIDTH);
   }
 
   drawPicture(levels) {
@@ -111,9 +136,14 @@ export class Slate {
     this.context.imageSmoothingEnabled = false;
     this.context.drawImage(small, 0, 0, this.canvas.width, this.canvas.height);
   }
+}
 
-  drawStroke(points) {
-    const { context } = this;
+function drawStrokes(context, strokes, width) {
+  context.strokeStyle = CHALK;
+  context.lineWidth = width;
+  context.lineCap = "round";
+  context.lineJoin = "round";
+  for (const { points } of strokes) {
     context.beginPath();
     context.moveTo(...points[0]);
     for (let i = 1; i < points.length - 1; i += 1) {

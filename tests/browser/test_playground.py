@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import chain
 from typing import Any
 
 from playwright.sync_api import Page, expect
@@ -90,6 +91,23 @@ def test_a_drawing_is_cropped_scaled_and_centred_as_the_models_know_it(open_page
     columns = [x for row in rows for x, value in enumerate(row) if value > 0.2]
     assert 12 <= sum(columns) / len(columns) <= 15
     assert all(0 <= value <= 1 for row in rows for value in row)
+
+
+def test_a_small_and_a_large_drawing_of_a_digit_look_the_same_to_the_model(
+    open_page: Open,
+) -> None:
+    seven = [(0.2, 0.2), (0.8, 0.2), (0.45, 0.85)]
+    page = open_page(f"/models/{_model().model.path}")
+    _draw(page, *seven)
+    page.wait_for_timeout(100)
+    large = _pixels(page)
+    page.get_by_role("button", name="Clear").click()
+
+    _draw(page, *[(0.1 + x / 2, 0.3 + y / 2) for x, y in seven])
+    page.wait_for_timeout(100)
+
+    pairs = zip(chain(*large), chain(*_pixels(page)), strict=True)
+    assert sum(abs(one - other) for one, other in pairs) / 784 < 0.02
 
 
 def test_undo_takes_one_stroke_back_and_clear_all_of_them(open_page: Open) -> None:
