@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from django.utils.translation import gettext_noop as _
+
 from accounts.errors import ConflictError, InvalidRequestError, MercatoError
 
 
@@ -69,19 +71,19 @@ class InvalidNameError(InvalidRequestError):
     code = "invalid_name"
 
 
-# How a training can fail once it runs; stored in the row's `error_code`.
+# How a training can fail once it runs; stored in the row's `error_code`. Pages translate it.
 FAILURES = {
-    "recipe_unavailable": "The recipe needs a framework that is not installed where it ran.",
-    "data_unavailable": "The data set is not on the machine where it ran.",
-    "training_diverged": (
+    "recipe_unavailable": _("The recipe needs a framework that is not installed where it ran."),
+    "data_unavailable": _("The data set is not on the machine where it ran."),
+    "training_diverged": _(
         "The loss became infinite. Try a smaller learning rate or another optimizer."
     ),
-    "export_mismatch": "No exported file answered what the trained model answers.",
-    "out_of_memory": "The training needed more memory than there is.",
-    "compute_limit_reached": "The training reached the reserved compute before it was finished.",
-    "hold_expired": "The money set aside had been given back before the training began.",
-    "worker_lost": "The workers died too often while it ran.",
-    "internal_error": "Something failed that should not; the operator's log says what.",
+    "export_mismatch": _("No exported file answered what the trained model answers."),
+    "out_of_memory": _("The training needed more memory than there is."),
+    "compute_limit_reached": _("The training reached the reserved compute before it was finished."),
+    "hold_expired": _("The money set aside had been given back before the training began."),
+    "worker_lost": _("The workers died too often while it ran."),
+    "internal_error": _("Something failed that should not; the operator's log says what."),
 }
 # These are the caller's choices, not the platform's fault: trying again changes nothing.
 CALLER_FAILURES = frozenset({"training_diverged"})

@@ -28,7 +28,21 @@ DATA_NAMES = {
     "mnist": _("MNIST, 70,000 images"),
     "line": _("y = 3x + 2 with noise, 1,000 points"),
 }
+# What a refusal means for the person before the form; other codes speak for themselves.
+REFUSALS = {
+    "insufficient_credit": _("Your balance is lower than what is set aside at the start."),
+    "cap_reached": _("A spending limit leaves less than what is set aside at the start."),
+    "organization_frozen": _("An operator has frozen your organization: nothing new can start."),
+    "job_limit": _("Too many trainings are under way. Wait for one to end or cancel one."),
+    "training_too_long": _("This would take too long. Choose fewer epochs or larger batches."),
+    "not_publishable": _("The files of this training are no longer kept, or it is published."),
+    "model_mismatch": _("This name belongs to a model of another kind. Choose another one."),
+}
 _NUMBER = {"class": "input num", "autocomplete": "off"}
+
+
+def _words(error: MercatoError) -> Any:
+    return REFUSALS.get(error.code, error.message)
 
 
 def _whole(name: str, label: Any) -> forms.IntegerField:
@@ -106,7 +120,7 @@ class TrainingForm(forms.Form):
         if not self.is_bound:
             return
         field = (error.param or "").rpartition(".")[2].replace("data", "data_set")
-        self.add_error(field if field in self.fields else None, error.message)
+        self.add_error(field if field in self.fields else None, _words(error))
 
     def _defaults(self) -> Order | None:
         return jobs.order(self.recipe_of.name, self.data_sets[0]) if self.data_sets else None
@@ -170,4 +184,4 @@ class PublishForm(forms.Form):
     def refuse(self, error: MercatoError) -> None:
         """Show a refusal beside the field it names."""
         field = error.param or ""
-        self.add_error(field if field in self.fields else None, error.message)
+        self.add_error(field if field in self.fields else None, _words(error))

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from django.http import Http404, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
@@ -195,7 +196,7 @@ def _job_page(job: Job) -> dict[str, Any]:
         "seconds_left": progress.get("seconds_left"),
         "left_ms": int(float(progress.get("seconds_left") or 0) * 1000),
         "points": [_point(point) for point in job.curve],
-        "failure": FAILURES.get(job.error_code, ""),
+        "failure": gettext(FAILURES[job.error_code]) if job.error_code in FAILURES else "",
         "matrix": _matrix(job.metrics.get("confusion")),
     }
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from billing.models import Hold
 from billing.rating import plan_of
 from catalog import prices
 from tests.factories import make_organization, make_user
+from tests.training.results import make_finished
 from training import events, jobs
 from training.estimates import Estimate
 from training.models import Job
@@ -167,7 +169,7 @@ def test_a_start_without_money_says_so_on_the_page(client: Client) -> None:
     answer = client.post("/console/trainings/start", CHOICES)
 
     assert answer.status_code == 422
-    assert "This run may cost" in answer.content.decode()
+    assert "Your balance is lower than" in answer.content.decode()
     assert not Job.objects.exists()
 
 
@@ -352,6 +354,25 @@ def test_a_result_whose_files_are_gone_cannot_be_published(
 
     assert answer.status_code == 422
     assert "no longer kept" in answer.content.decode()
+
+
+def test_a_result_is_published_as_a_model_at_its_price(
+    client: Client, page: Callable[[str], str], organization: Organization, data_folder: Path
+) -> None:
+    job = make_finished(organization)
+
+    answer = publish(client, job, title_zh="数字", is_public="yes")
+
+    job.refresh_from_db()
+    assert job.version is not None
+    model = job.version.model
+    assert answer.headers["Location"] == f"/models/{organization.slug}/my-digits"
+    assert (model.title_en, model.title_zh, model.is_public) == ("Digits", "数字", True)
+    price = prices.current(model)
+    assert price is not None
+    assert [(c.dimension, c.amount_nanos) for c in price.components.all()] == [("row", 10_000)]
+    assert "Open the model" in page(f"/console/trainings/{job.pk}")
+    assert "/publish" not in page(f"/console/trainings/{job.pk}")
 
 
 def publish(client: Client, job: Job, **changes: str) -> Any:
