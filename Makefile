@@ -1,7 +1,6 @@
 # Needs Python 3.11, 3.12 or 3.13, make and a C compiler; everything else goes into .venv.
 .PHONY: up test check bench lock
 .DEFAULT_GOAL := up
-SHELL := /bin/bash
 
 UV_VERSION := 0.13.9
 BIN := .venv/bin
@@ -12,7 +11,7 @@ up: .venv/.worker
 	@exec $(BIN)/python -m maas_site.supervisor
 
 test: .venv/.test
-	@exec $(BIN)/python tests/both_databases.py
+	@exec $(BIN)/python tests/both_databases.py $(ARGS)
 
 # A data folder of its own: reading the settings makes a secret key.
 check: export MERCATO_DATA := .venv/check-data
@@ -31,7 +30,7 @@ check: .venv/.test
 DEPLOYED := MERCATO_PUBLIC_URL=https://mercato.example MERCATO_ALLOWED_HOSTS=mercato.example \
 	MERCATO_HOST=0.0.0.0 SECRET_KEY=$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(60))')
 
-bench: .venv/.test
+bench: .venv/.bench
 	@exec $(BIN)/python -m benchmarks
 
 lock: .venv/.uv
@@ -55,6 +54,11 @@ lock: .venv/.uv
 	@echo "Installing what uv.lock lists; the first time takes a few minutes"
 	@$(SYNC)
 	@touch $@
+
+.venv/.bench: .venv/.uv uv.lock
+	@echo "Installing what uv.lock lists, with what the benchmark compares against"
+	@$(SYNC) --extra test --extra bench
+	@touch .venv/.worker .venv/.test $@
 
 .venv/.test: .venv/.uv uv.lock
 	@echo "Installing what uv.lock lists, with the tools for tests"

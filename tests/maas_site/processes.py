@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -16,13 +16,15 @@ ROOT = Path(__file__).resolve().parents[2]
 _FOREIGN = ("MERCATO_", "DATABASE_URL", "REDIS_URL", "CELERY_", "MAKE", "DJANGO_", "PYTEST_")
 
 
-def wait_until(holds: Callable[[], object], seconds: float, what: str) -> None:
+def wait_until(
+    holds: Callable[[], object], seconds: float, what: str, *, every: float = 0.05
+) -> None:
     """Look until something holds; fail with `what` if it does not in time."""
     until = time.monotonic() + seconds
     pause = threading.Event()
     while not holds():
         assert time.monotonic() < until, f"not within {seconds} s: {what}"
-        pause.wait(0.05)
+        pause.wait(every)
 
 
 def free_port() -> int:
@@ -46,6 +48,40 @@ def of_folder(data: Path) -> dict[int, str]:
         except OSError:
             continue
     return found
+
+
+def foreign_connections(data: Path) -> set[str]:
+    """Return the addresses, off this machine, that processes of a data folder speak to."""
+    inodes = {inode for pid in of_folder(data) for inode in _sockets(pid)}
+    found = set()
+    for table in ("tcp", "tcp6", "udp", "udp6"):
+        lines = Path(f"/proc/net/{table}").read_text(encoding="ascii").splitlines()[1:]
+        for fields in map(str.split, lines):
+            address = fields[2].rpartition(":")[0]
+            if fields[9] in inodes and not _is_here(address):
+                found.add(f"{table} {fields[2]}")
+    return found
+
+
+def _sockets(pid: int) -> Iterator[str]:
+    try:
+        for handle in Path(f"/proc/{pid}/fd").iterdir():
+            target = os.readlink(handle)
+            if target.startswith("socket:["):
+                yield target.removeprefix("socket:[").removesuffix("]")
+    except OSError:
+        return
+
+
+def _is_here(address: str) -> bool:
+    """Whether an address of the kernel's table is none, or a loopback one."""
+    # Words of four bytes, lowest byte first; an IPv4 address may be the last word of an IPv6 one.
+    last = address[-8:]
+    return (
+        set(address) == {"0"}
+        or (last.endswith("7F") and set(address[:-8]) <= {"0", "F"})
+        or address == f"{'0' * 24}01000000"
+    )
 
 
 class Supervisor:

@@ -15,7 +15,14 @@ from maas_site import environment
 from maas_site.supervisor import children, lock, logs, ports, valkey
 from maas_site.supervisor.config import Config
 from maas_site.supervisor.console import Console
-from tests.maas_site.processes import ROOT, Supervisor, free_port, of_folder, wait_until
+from tests.maas_site.processes import (
+    ROOT,
+    Supervisor,
+    foreign_connections,
+    free_port,
+    of_folder,
+    wait_until,
+)
 
 pytestmark = pytest.mark.once
 ME = lock.Holder(pid=os.getpid(), since="now", address="http://127.0.0.1:1")
@@ -259,6 +266,38 @@ def test_a_bar_without_a_terminal_is_a_line_per_change() -> None:
 def test_an_exit_status_is_put_into_words() -> None:
     assert children.describe(1) == "exit status 1"
     assert children.describe(137) == "killed by SIGKILL"
+
+
+# Who speaks to whom -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("address", "is_foreign"),
+    [("127.0.0.1", False), ("::1", False), ("203.0.113.9", True), ("2001:db8::9", True)],
+)
+def test_a_connection_to_another_machine_would_be_noticed(
+    tmp_path: Path, address: str, is_foreign: bool
+) -> None:
+    family = "AF_INET6" if ":" in address else "AF_INET"
+    script = (
+        "import pathlib, signal, socket\n"
+        f"one = socket.socket(socket.{family}, socket.SOCK_DGRAM)\n"
+        "try: one.connect(('%s', 53))\n"
+        "except OSError: one = None\n"
+        "pathlib.Path(%r).write_text(str(one is not None))\n"
+        "signal.pause()"
+    ) % (address, str(tmp_path / "up"))
+    process = guard(tmp_path, script, "--grace", "0")
+    assert process.stdin is not None
+    wait_until(lambda: (tmp_path / "up").exists() and (tmp_path / "up").read_text(), 10, "it is up")
+    # A machine without a route cannot connect at all: nothing to notice there.
+    is_connected = (tmp_path / "up").read_text() == "True"
+
+    found = foreign_connections(tmp_path)
+
+    process.stdin.close()
+    process.wait(timeout=20)
+    assert bool(found) is (is_foreign and is_connected)
 
 
 # Settings -----------------------------------------------------------------------------------

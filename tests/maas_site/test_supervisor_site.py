@@ -18,7 +18,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.maas_site.processes import ROOT, Supervisor, free_port, of_folder, wait_until
+from tests.maas_site.processes import (
+    ROOT,
+    Supervisor,
+    foreign_connections,
+    free_port,
+    of_folder,
+    wait_until,
+)
 
 pytestmark = [pytest.mark.once, pytest.mark.timeout(900)]
 READY = "Ctrl-C stops everything."
@@ -45,9 +52,10 @@ class Site:
     def __init__(self, data: Path) -> None:
         self.data = data
         self.port = free_port()
+        self.foreign: set[str] = set()
         first = Supervisor(data, self.port)
         try:
-            first.await_output(READY, 600)
+            wait_until(lambda: self._watch(first), 600, "the first start", every=0.5)
             self.terminal = first.output()
             self.ready = get(self.port, "/readyz")
             self.models = get(self.port, "/v1/models", key=self.key)
@@ -55,6 +63,11 @@ class Site:
         finally:
             self.status = first.stop()
         self.left = of_folder(data)
+
+    def _watch(self, first: Supervisor) -> bool:
+        """Note whom the processes speak to; whether the start has ended, well or not."""
+        self.foreign |= foreign_connections(self.data)
+        return READY in first.output() or first.process.poll() is not None
 
     @property
     def key(self) -> str:
@@ -126,6 +139,10 @@ def test_a_first_start_ends_ready_with_every_model(site: Site) -> None:
     assert {model["id"] for model in listed["data"]} == MODELS
     assert json.loads(site.balance[1])["available"] == "5"
     assert "trained and published" in site.terminal
+
+
+def test_no_process_speaks_to_another_machine(site: Site) -> None:
+    assert site.foreign == set()
 
 
 def test_a_first_start_leaves_nothing_when_it_is_stopped(site: Site) -> None:
