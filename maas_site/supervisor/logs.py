@@ -14,6 +14,8 @@ MAX_BYTES = 5 * 1024 * 1024
 KEEP = 3
 _MAX_LINE = 64 * 1024
 _LOUD = re.compile(r"\b(WARNING|ERROR|CRITICAL|FATAL)\b|^Traceback")
+# The line of a traceback that names the exception: it starts in the first column.
+_RAISED = re.compile(r"^[\w.]+\.\w+: ")
 
 
 class LogFile:
@@ -31,11 +33,20 @@ class LogFile:
         """Add one line, with the time and the child's name."""
         now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
         with self._lock:
+            if self._file.closed:
+                return
             self._file.write(f"{now} {self._name}: {text}\n".encode())
             self._file.flush()
             self.last.append(text)
             if self._file.tell() > MAX_BYTES:
                 self._rotate()
+
+    def reason(self) -> str:
+        """Return what the child said last, without the name of a Python exception before it."""
+        lines = [line for line in self.last if line.strip()]
+        raised = [line for line in lines if _RAISED.match(line)]
+        said = (raised or lines or ["it said nothing"])[-1]
+        return _RAISED.sub("", said).strip()
 
     def _rotate(self) -> None:
         self._file.close()

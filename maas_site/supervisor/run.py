@@ -171,10 +171,7 @@ class Supervisor:
         status = self._run_to_end("prepare", [], lambda line: answers.append(json.loads(line)))
         if status or not answers:
             log = self._log("prepare")
-            raise StartError(
-                f"the database could not be prepared: {log.last[-1] if log.last else 'no answer'}\n"
-                f"Log: {log.path}"
-            )
+            raise StartError(f"the site could not be prepared: {log.reason()}\nLog: {log.path}")
         return answers[-1]
 
     def _train(self) -> None:

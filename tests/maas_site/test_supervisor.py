@@ -237,6 +237,35 @@ def test_a_log_names_its_child_and_is_rotated(
 
 
 @pytest.mark.parametrize(
+    ("lines", "reason"),
+    [
+        (["a.b.OperationalError: no server", "\tIs it running?", ""], "no server"),
+        (["a.b.FirstError: one", "a.b.SecondError: two"], "two"),
+        (["stopped", ""], "stopped"),
+        ([], "it said nothing"),
+    ],
+)
+def test_a_log_knows_why_its_child_failed(tmp_path: Path, lines: list[str], reason: str) -> None:
+    log = logs.LogFile(tmp_path / "logs", "prepare")
+    for line in lines:
+        log.write(line)
+
+    assert log.reason() == reason
+    log.close()
+
+
+def test_a_database_that_does_not_answer_stops_the_start(tmp_path: Path) -> None:
+    url = f"postgres://postgres@127.0.0.1:{free_port()}/none"
+    started = Supervisor(tmp_path / "var", free_port(), DATABASE_URL=url)
+
+    assert started.process.wait(timeout=60) == 1
+    assert "the site could not be prepared: connection" in started.output()
+    assert "refused" in started.output()
+    assert of_folder(tmp_path / "var") == {}
+    assert not (tmp_path / "var" / "valkey.sock").exists()
+
+
+@pytest.mark.parametrize(
     ("line", "loud"),
     [
         ("2026-01-01 00:00:00,000 INFO celery ready", False),
