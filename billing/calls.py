@@ -65,6 +65,11 @@ class Call:
         return self.outcome == "succeeded"
 
     @property
+    def is_canceled(self) -> bool:
+        """Whether its owner stopped the run."""
+        return self.outcome == "canceled"
+
+    @property
     def total_us(self) -> int:
         """Waiting and running together."""
         return self.queue_us + self.run_us

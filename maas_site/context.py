@@ -7,11 +7,13 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpRequest
 
+from maas_site import dev_mail
+
 
 def site(request: HttpRequest) -> dict[str, Any]:
     """Return the names every template may use."""
     return {
         "public_url": settings.PUBLIC_URL,
-        "show_mail": settings.IS_LOOPBACK and not settings.EMAIL_HOST,
+        "show_mail": dev_mail.is_shown(request),
         "trial_credit_nanos": settings.TRIAL_CREDIT_NANOS,
     }

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from django import forms
 from django.core.validators import RegexValidator
+from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 
 from accounts.errors import MercatoError
@@ -51,7 +52,7 @@ def _whole(name: str, label: Any) -> forms.IntegerField:
         label=label,
         min_value=bounds.low,
         max_value=bounds.high,
-        help_text=_("%(low)s to %(high)s") % {"low": bounds.low, "high": bounds.high},
+        help_text=format_lazy(_("{low} to {high}"), low=bounds.low, high=bounds.high),
         widget=forms.NumberInput(attrs=_NUMBER),
     )
 
@@ -72,7 +73,9 @@ class TrainingForm(forms.Form):
         max_value=LEARNING_RATE_HIGH,
         max_digits=10,
         decimal_places=9,
-        help_text=_("0.00001 to 1"),
+        help_text=format_lazy(
+            _("{low} to {high}"), low=f"{LEARNING_RATE_LOW:f}", high=f"{LEARNING_RATE_HIGH:f}"
+        ),
         widget=forms.TextInput(attrs={**_NUMBER, "inputmode": "decimal"}),
     )
     batch_size = _whole("batch_size", _("Batch size"))
@@ -164,7 +167,7 @@ class PublishForm(forms.Form):
     is_public = forms.ChoiceField(
         label=_("Who may use it"),
         choices=[("yes", _("Everybody")), ("no", _("Only your organization"))],
-        initial="yes",
+        initial="no",
         widget=forms.RadioSelect(attrs={"class": "radio radio-sm"}),
     )
 

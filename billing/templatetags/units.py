@@ -25,7 +25,7 @@ OUTCOMES = {
 }
 KINDS = {
     "trial_credit": _("Trial credit"),
-    "credit_granted": _("Credit"),
+    "credit_granted": _("Credit given"),
     "credit_taken": _("Credit taken back"),
     "usage": _("Usage"),
 }

@@ -133,6 +133,11 @@ class TestOutbox:
         settings.EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
         settings.EMAIL_FILE_PATH = str(tmp_path / "mail")
         settings.IS_LOOPBACK = True
+        settings.PUBLIC_URL = "http://localhost:8000"
+
+    @pytest.fixture
+    def client(self) -> Client:
+        return Client(headers={"host": "localhost"})
 
     def test_mail_can_be_read_and_its_link_followed(self, client: Client) -> None:
         sign_up(client)
@@ -140,7 +145,7 @@ class TestOutbox:
         shown = client.get("/dev/mail").content.decode()
 
         assert "ada@example.com" in shown
-        assert re.search(r'href="http://testserver/accounts/confirm-email/[^"]+"', shown)
+        assert re.search(r'href="http://localhost/accounts/confirm-email/[^"]+"', shown)
 
     def test_an_empty_outbox_says_so(self, client: Client) -> None:
         assert "No mail yet" in client.get("/dev/mail").content.decode()
@@ -157,6 +162,21 @@ class TestOutbox:
         settings.IS_LOOPBACK = False
 
         assert client.get("/dev/mail").status_code == 404
+
+    def test_there_is_none_behind_a_proxy_on_the_same_machine(
+        self, client: Client, settings: Any
+    ) -> None:
+        assert client.get("/dev/mail").status_code == 200
+
+        through = {"X-Forwarded-For": "203.0.113.9"}
+        assert client.get("/dev/mail", headers=through).status_code == 404
+        assert client.get("/dev/mail", headers={"host": "testserver"}).status_code == 404
+        settings.PUBLIC_URL = "https://models.example.com"
+        assert client.get("/dev/mail").status_code == 404
+        assert "/dev/mail" not in client.get("/accounts/confirm-email/").content.decode()
+
+    def test_a_wrong_host_is_told_so(self, client: Client) -> None:
+        assert client.get("/dev/mail", headers={"host": "evil.example"}).status_code == 400
 
     def test_there_is_none_when_mail_is_sent(self, client: Client, settings: Any) -> None:
         settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
