@@ -16,6 +16,7 @@ class Console:
         self._stream = stream
         self._lock = threading.Lock()
         self._bar = ""
+        self._said: set[str] = set()
 
     def line(self, text: str = "") -> None:
         """Print one line."""
@@ -27,7 +28,7 @@ class Console:
         self.line(f"  {name:<11} {value}")
 
     def bar(self, fraction: float, text: str, detail: str = "") -> None:
-        """Show progress: redrawn on a terminal; elsewhere a line when `text` changes."""
+        """Show progress: redrawn on a terminal; elsewhere a line for each new `text`."""
         filled = round(max(0.0, min(fraction, 1.0)) * _WIDTH)
         drawn = f"  [{'█' * filled}{'░' * (_WIDTH - filled)}] {text}"
         with self._lock:
@@ -35,8 +36,8 @@ class Console:
                 erased = self._erase()
                 self._bar = f"{drawn}{detail}"
                 self._write(erased + self._bar)
-            elif text != self._bar:
-                self._bar = text
+            elif text not in self._said:
+                self._said.add(text)
                 self._write(f"{drawn}\n")
 
     def end_bar(self) -> None:

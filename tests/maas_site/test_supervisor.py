@@ -279,17 +279,17 @@ def test_only_warnings_and_errors_reach_the_terminal(line: str, loud: bool) -> N
     assert logs.is_loud(line) is loud
 
 
-def test_a_bar_without_a_terminal_is_a_line_per_change() -> None:
+def test_a_bar_without_a_terminal_is_a_line_per_text() -> None:
     stream = io.StringIO()
     console = Console(stream)
 
-    console.bar(0.5, "half")
-    console.bar(0.5, "half")
+    for text in ("half", "half", "more", "half"):
+        console.bar(0.5, text, " 7 %")
     console.line("note")
     console.end_bar()
 
     assert stream.getvalue().count("half") == 1
-    assert stream.getvalue().endswith("half\nnote\n")
+    assert stream.getvalue().endswith("more\nnote\n")
 
 
 def test_an_exit_status_is_put_into_words() -> None:
