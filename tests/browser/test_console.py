@@ -19,6 +19,7 @@ from tests.browser.test_catalogue import LOOKS
 from tests.live import Site
 from tests.maas_site.rows import make_job
 
+pytestmark = pytest.mark.browser
 PASSWORD = "a long sentence to remember"
 
 
