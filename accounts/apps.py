@@ -10,3 +10,7 @@ class AccountsConfig(AppConfig):
 
     name = "accounts"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Tell the API description about keys."""
+        from accounts import openapi  # noqa: F401

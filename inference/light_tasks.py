@@ -3,12 +3,32 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
-from celery import shared_task
+from celery import shared_task, signals
 from django.utils import timezone
 
 from inference import predictions
 from inference.models import Worker
+from inference.workers import Heartbeat
+
+QUEUE = "light"
+_heartbeat: list[Heartbeat] = []
+
+
+@signals.worker_ready.connect
+def _begin(sender: Any = None, **_: Any) -> None:
+    if QUEUE not in sender.app.amqp.queues.consume_from:
+        return
+    heartbeat = Heartbeat(str(sender.hostname), Worker.Kind.LIGHT, QUEUE, list)
+    _heartbeat.append(heartbeat)
+    heartbeat.start()
+
+
+@signals.worker_shutdown.connect
+def _end(sender: Any = None, **_: Any) -> None:
+    for heartbeat in _heartbeat:
+        heartbeat.stop()
 
 
 @shared_task(name="inference.forget_predictions")

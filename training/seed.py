@@ -14,10 +14,13 @@ from training.recipes.catalogue import DIGITS, MNIST
 
 
 def missing() -> list[tuple[str, str]]:
-    """Return (recipe, model name) of those that have no published version."""
+    """Return (recipe, model name) of those that never had a version.
+
+    What an operator has withdrawn is not missing.
+    """
     there = set(
         MLModel.objects.filter(
-            owner__slug=publishing.PUBLISHER, name__in=RECIPES, current_version__isnull=False
+            owner__slug=publishing.PUBLISHER, name__in=RECIPES, versions__isnull=False
         ).values_list("name", flat=True)
     )
     return [(name, name) for name in RECIPES if name not in there]

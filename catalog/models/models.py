@@ -39,9 +39,7 @@ class MLModelQuerySet(models.QuerySet["MLModel"]):
         """Return what the catalogue shows to an organization: public models and its own."""
         if organization is None:
             return self.published()
-        return self.filter(
-            Q(is_public=True, current_version__isnull=False) | Q(owner=organization)
-        )
+        return self.filter(Q(is_public=True, current_version__isnull=False) | Q(owner=organization))
 
 
 class MLModel(models.Model):
@@ -69,9 +67,7 @@ class MLModel(models.Model):
 
     class Meta:
         ordering = ["owner__slug", "name"]
-        constraints = [
-            models.UniqueConstraint(fields=["owner", "name"], name="one_model_per_name")
-        ]
+        constraints = [models.UniqueConstraint(fields=["owner", "name"], name="one_model_per_name")]
 
     def __str__(self) -> str:
         return self.path
@@ -106,7 +102,8 @@ class ModelVersion(models.Model):
     metrics = models.JSONField(default=dict)
     # {"recipe", "data", "seed", "hyperparameters": {…}, "seconds"}: how it was made.
     training = models.JSONField(default=dict)
-    # {"onnx": {"1": {"p50_us": 90, "rows_per_second": 11000}, "64": …}, "tensorflow": …, "parity": …}
+    # {"onnx": {"1": {"p50_us": 90, "rows_per_second": 11000}, "64": …}, "tensorflow": …,
+    # "parity": …}: runtime → rows in a batch → how fast on this site's machine.
     measurements = models.JSONField(default=dict)
     # [{"label": "7", "input": {…}}]: inputs a person can try at once.
     examples = models.JSONField(default=list)

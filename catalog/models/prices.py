@@ -21,9 +21,7 @@ class PriceVersionQuerySet(models.QuerySet["PriceVersion"]):
 class PriceVersion(models.Model):
     """What a model, or a unit of training compute, costs from an instant on."""
 
-    model = models.ForeignKey(
-        MLModel, models.PROTECT, null=True, blank=True, related_name="prices"
-    )
+    model = models.ForeignKey(MLModel, models.PROTECT, null=True, blank=True, related_name="prices")
     # A price that belongs to no model, such as `training.cpu`.
     sku = models.CharField(max_length=40, blank=True)
     currency = models.CharField(max_length=3, default="usd")
@@ -43,7 +41,9 @@ class PriceVersion(models.Model):
                 condition=Q(model__isnull=False, sku="") | (Q(model__isnull=True) & ~Q(sku="")),
                 name="price_of_one_thing",
             ),
-            models.CheckConstraint(condition=Q(min_charge_nanos__gte=0), name="min_charge_positive"),
+            models.CheckConstraint(
+                condition=Q(min_charge_nanos__gte=0), name="min_charge_positive"
+            ),
             models.UniqueConstraint(
                 fields=["model", "sku", "currency", "effective_from"], name="one_price_per_instant"
             ),

@@ -96,9 +96,11 @@ def policy_rows(policy: dict[str, int]) -> list[tuple[str, int]]:
 
 @register.filter
 def milliseconds(microseconds: int | None) -> str:
-    """Write a duration given in microseconds: 0.09 ms, 3.1 ms, 120 ms."""
+    """Write a duration given in microseconds: 4 µs, 0.12 ms, 3.1 ms, 120 ms."""
     if microseconds is None:
         return gettext("not measured")
+    if microseconds < 100:
+        return f"{microseconds} µs"
     value = Decimal(microseconds) / 1000
     places = 2 if value < 1 else 1 if value < 10 else 0
     return f"{value:.{places}f} ms"
