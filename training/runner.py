@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from training import limits
+from training import limits, sandbox
 from training.recipes.data import DataUnavailableError
 from training.recipes.execute import Plan, RecipeUnavailableError, execute
 from training.recipes.hyperparameters import Hyperparameters
@@ -53,11 +53,14 @@ class Channel:
         self._deadline = float("inf")
 
     def read_spec(self) -> dict[str, Any]:
-        """Return the first line, then listen for more in the background."""
+        """Return the first line."""
         spec: dict[str, Any] = json.loads(self._source.readline())
         self._deadline = _STARTED + float(spec["max_seconds"])
-        threading.Thread(target=self._listen, daemon=True).start()
         return spec
+
+    def start_listening(self) -> None:
+        """Hear in the background whether the run should stop."""
+        threading.Thread(target=self._listen, daemon=True).start()
 
     def _listen(self) -> None:
         for line in self._source:
@@ -119,6 +122,16 @@ def run(channel: Channel, spec: Mapping[str, Any]) -> None:
         channel.send({"event": "result", "result": result})
 
 
+def _shut_in(spec: Mapping[str, Any]) -> str:
+    """Leave this process its own attempt to write and the code, data and checkpoints to read."""
+    root = Path(__file__).resolve().parent.parent
+    own, *earlier = (Path(folder) for folder in spec["folders"])
+    own.mkdir(parents=True, exist_ok=True)
+    code = [root / "training", root / "inference"]
+    datasets = [Path(folder) for folder in spec["datasets"]]
+    return sandbox.enter(read=[*code, *earlier, *datasets], write=[own], list_names=[root])
+
+
 def _own_stdout() -> IO[str]:
     """Keep stdout for events: what libraries print goes to stderr."""
     channel = os.dup(1)
@@ -133,6 +146,9 @@ def main() -> int:
     spec = channel.read_spec()
     limits.die_with_parent(int(spec["parent"]))
     limits.limit(cpu_seconds=int(spec["max_seconds"]) * _CPU_FACTOR + _CPU_EXTRA)
+    # Before any thread starts: a thread that runs already would stay outside.
+    logger.info("In force: %s.", _shut_in(spec))
+    channel.start_listening()
     signal.signal(signal.SIGTERM, lambda *_: channel.stop("interrupted"))
     try:
         run(channel, spec)

@@ -29,6 +29,7 @@ _BEAT_SECONDS = 1.0
 # The runner stops itself at the limit; this is for one that does not.
 _LIMIT_GRACE_SECONDS = 30.0
 _THREADS = 2
+_LOG_BYTES = 4000
 # Shared with the worker's main process, which hears the signal to shut down.
 _draining = mmap.mmap(-1, 1)
 
@@ -180,7 +181,10 @@ class Supervision:
                 leases.release(self._lease)
             else:
                 logger.error(
-                    "The runner of training %s died (status %s).", self._lease.job_id, status
+                    "The runner of training %s died (status %s).\n%s",
+                    self._lease.job_id,
+                    status,
+                    self._log_tail(),
                 )
                 leases.lose(self._lease)
             events.publish(self._job.pk, "state", {"state": State.QUEUED})
@@ -215,10 +219,19 @@ class Supervision:
             return leases.failed("compute_limit_reached", compute_ms=compute_ms)
         return None
 
+    def _log_tail(self) -> str:
+        """Return the end of what the runner wrote for the operator."""
+        log = self._folder / "log"
+        return log.read_bytes()[-_LOG_BYTES:].decode(errors="replace") if log.exists() else ""
+
     def _after(self, ending: Ending) -> None:
+        if ending.error_code == "internal_error":
+            logger.error("Training %s failed.\n%s", self._lease.job_id, self._log_tail())
+        # Only the result of a run that succeeded is needed again.
         for old in self._folder.parent.iterdir():
             if old != self._folder or ending.state != State.SUCCEEDED:
                 shutil.rmtree(old, ignore_errors=True)
+        shutil.rmtree(self._folder / "checkpoints", ignore_errors=True)
         events.publish(self._job.pk, "state", {"state": ending.state})
         self._job.refresh_from_db()
         if ending.state == State.SUCCEEDED and self._job.publish_as:

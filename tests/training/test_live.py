@@ -162,6 +162,21 @@ def test_a_running_training_is_canceled_and_pays_for_what_ran(tenant: Tenant) ->
     assert tenant.post(f"/v1/trainings/{job.pk}/cancel").json()["status"] == "canceled"
 
 
+def test_a_worker_that_shuts_down_leaves_its_training_to_the_next(tenant: Tenant) -> None:
+    job = tenant.wait_learning(tenant.start(**LONG))
+    worker = tenant.site._processes["job"]
+
+    worker.send_signal(signal.SIGTERM)
+    worker.wait(timeout=60)
+    job.refresh_from_db()
+    assert (job.state, job.losses) == (Job.State.QUEUED, 0)
+    tenant.site.start_jobs()
+    job = tenant.wait_ended(job)
+
+    assert (job.state, job.attempt, job.losses) == (Job.State.SUCCEEDED, 2, 0)
+    assert tenant.costs(job) == [job.compute_ms * 50]
+
+
 def test_a_lease_that_is_lost_ends_the_old_runner(tenant: Tenant) -> None:
     job = tenant.wait_learning(tenant.start(**LONG))
     runner = os.pidfd_open(runner_of(job))
