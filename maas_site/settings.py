@@ -38,6 +38,7 @@ ALLOWED_HOSTS = [
 # Behind a proxy with TLS the cookies are sent over TLS only.
 IS_HTTPS = PUBLIC_URL.startswith("https://")
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
+CSRF_FAILURE_VIEW = "maas_site.views.csrf_failed"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = IS_HTTPS
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
@@ -288,6 +289,8 @@ LOGGING = {
     "root": {"handlers": ["stderr"], "level": env.text("MERCATO_LOG_LEVEL", "INFO")},
 }
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# onnxruntime tells its makers of every session otherwise.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 # Operator console ---------------------------------------------------------------------------
 UNFOLD = {

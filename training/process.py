@@ -130,6 +130,8 @@ def _environment(folder: Path) -> dict[str, str]:
         "TMPDIR": str(folder),
         "KERAS_HOME": str(folder),
         "TF_CPP_MIN_LOG_LEVEL": "2",
+        # onnxruntime tells its makers of every session otherwise.
+        "ORT_DISABLE_TELEMETRY": "1",
     }
 
 

@@ -197,6 +197,7 @@ def test_a_runner_knows_no_secret(
 
     for name in (b"DATABASE_URL", b"SECRET_KEY", b"REDIS_URL", b"STRIPE", b"MERCATO"):
         assert name not in environment
+    assert b"ORT_DISABLE_TELEMETRY=1" in environment
     assert os.getpgid(runner.pid) == runner.pid
 
 
