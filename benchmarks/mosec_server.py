@@ -10,7 +10,7 @@ import orjson
 from mosec import Server, Worker
 
 
-class Classifier(Worker):
+class Classifier(Worker):  # type: ignore[misc]  # mosec is optional
     """One worker process with the model."""
 
     def __init__(self) -> None:
@@ -38,11 +38,11 @@ class Classifier(Worker):
 
 
 if __name__ == "__main__":
-    server = Server()  # type: ignore[no-untyped-call]  # mosec is half typed
+    server = Server()
     server.append_worker(
         Classifier,
         num=int(os.environ["WORKERS"]),
         max_batch_size=64,
         max_wait_time=int(os.environ["WAIT_MS"]),
     )
-    server.run()  # type: ignore[no-untyped-call]  # mosec is half typed
+    server.run()

@@ -30,7 +30,7 @@ def installed() -> bool:
 def _network() -> Any:
     import torch
 
-    class PixelLSTM(torch.nn.Module):  # type: ignore[misc]
+    class PixelLSTM(torch.nn.Module):  # type: ignore[misc]  # torch is optional
         """Reads the pooled pixels one by one, answers after the last."""
 
         def __init__(self) -> None:
