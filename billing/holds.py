@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from uuid import UUID
 
 from django.db import transaction
@@ -19,7 +20,7 @@ from django.db.models import F
 from accounts.errors import MercatoError
 from accounts.keys import Caller
 from accounts.models import Organization
-from billing import budgets
+from billing import budgets, bulk
 from billing.budgets import BudgetRefs
 from billing.errors import CapReachedError, InsufficientCreditError, OrganizationFrozenError
 from billing.ids import uuid7
@@ -59,9 +60,9 @@ class Terms:
     policy: Mapping[str, int]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Report:
-    """How one run ended and what it used."""
+    """How one run ended and what it used. Without slots: what it cost is worked out once."""
 
     hold_id: UUID
     outcome: str
@@ -78,12 +79,12 @@ class Report:
     batch_rows: int = 0
     worker: str = ""
 
-    @property
+    @cached_property
     def cost_nanos(self) -> int:
         """What the run is billed: its price by the outcome policy, at most what was reserved."""
         return min(self.uncapped_nanos, self.reserved_nanos)
 
-    @property
+    @cached_property
     def uncapped_nanos(self) -> int:
         """What the run would cost without the reservation."""
         percent = billed_percent(self.terms.policy, self.outcome)
@@ -169,7 +170,7 @@ def _admit(reservations: Sequence[Reservation]) -> None:
         ).update(held_nanos=F("held_nanos") + nanos)
         if not changed:
             raise _refusal(budget_id, nanos)
-    Hold.objects.bulk_create(_hold(reservation) for reservation in reservations)
+    bulk.insert(Hold, _HOLD_COLUMNS, [_hold(reservation) for reservation in reservations])
 
 
 def _refuse_frozen(organization_ids: set[int]) -> None:
@@ -191,21 +192,30 @@ def _refusal(budget_id: int, needed: int) -> MercatoError:
     )
 
 
-def _hold(reservation: Reservation) -> Hold:
-    return Hold(
-        id=reservation.hold_id,
-        organization_id=reservation.organization_id,
-        api_key_id=reservation.api_key_id,
-        model_version_id=reservation.model_version_id,
-        price_version_id=reservation.price_version_id,
-        share_version_id=reservation.share_version_id,
-        budget_set_id=reservation.budgets.budget_set_id,
-        currency=reservation.currency,
-        source=reservation.source,
-        request_id=reservation.request_id,
-        reserved_nanos=reservation.reserved_nanos,
-        accepted_at=reservation.accepted_at,
-        expires_at=reservation.expires_at,
+_HOLD_COLUMNS = (
+    *("id", "organization_id", "api_key_id", "model_version_id", "price_version_id"),
+    *("share_version_id", "budget_set_id", "currency", "source", "request_id", "state"),
+    *("reserved_nanos", "failure", "accepted_at", "expires_at"),
+)
+
+
+def _hold(reservation: Reservation) -> tuple[object, ...]:
+    return (
+        reservation.hold_id,
+        reservation.organization_id,
+        reservation.api_key_id,
+        reservation.model_version_id,
+        reservation.price_version_id,
+        reservation.share_version_id,
+        reservation.budgets.budget_set_id,
+        reservation.currency,
+        reservation.source,
+        reservation.request_id,
+        State.AUTHORISED.value,
+        reservation.reserved_nanos,
+        "",
+        reservation.accepted_at,
+        reservation.expires_at,
     )
 
 
@@ -225,9 +235,8 @@ def capture_many(reports: Sequence[Report]) -> list[bool]:
     voided = [report for report in reports if not report.is_captured]
     with transaction.atomic():
         ended = _end_captured(charged) | _end_voided(voided)
-        UsageEvent.objects.bulk_create(
-            _usage(report) for report in charged if report.hold_id in ended
-        )
+        used = [_usage(report) for report in charged if report.hold_id in ended]
+        bulk.insert(UsageEvent, _USAGE_COLUMNS, used)
         late = [report for report in reports if report.hold_id not in ended]
         UsageOrphan.objects.bulk_create(_orphan(report) for report in late)
     return [report.hold_id in ended for report in reports]
@@ -269,26 +278,33 @@ def _end(hold_ids: Iterable[UUID], **changes: object) -> set[UUID]:
     return set(Hold.objects.filter(pk__in=ids, **changes).values_list("pk", flat=True))
 
 
-def _usage(report: Report) -> UsageEvent:
+_USAGE_COLUMNS = (
+    *("hold_id", "organization_id", "model_version_id", "outcome", "rows", "compute_ms"),
+    *("queue_us", "run_us", "batch_rows", "cost_nanos", "publisher_nanos", "platform_nanos"),
+    *("uncapped_nanos", "worker", "occurred_at", "completed_at"),
+)
+
+
+def _usage(report: Report) -> tuple[object, ...]:
     cost = report.cost_nanos
     publisher = cost * report.terms.publisher_bps // 10_000
-    return UsageEvent(
-        hold_id=report.hold_id,
-        organization_id=report.organization_id,
-        model_version_id=report.model_version_id,
-        outcome=report.outcome,
-        rows=report.quantities.get("row", 0),
-        compute_ms=report.quantities.get("compute_ms", 0),
-        queue_us=report.queue_us,
-        run_us=report.run_us,
-        batch_rows=report.batch_rows,
-        cost_nanos=cost,
-        publisher_nanos=publisher,
-        platform_nanos=cost - publisher,
-        uncapped_nanos=report.uncapped_nanos,
-        worker=report.worker,
-        occurred_at=report.accepted_at,
-        completed_at=report.completed_at,
+    return (
+        report.hold_id,
+        report.organization_id,
+        report.model_version_id,
+        report.outcome,
+        report.quantities.get("row", 0),
+        report.quantities.get("compute_ms", 0),
+        report.queue_us,
+        report.run_us,
+        report.batch_rows,
+        cost,
+        publisher,
+        cost - publisher,
+        report.uncapped_nanos,
+        report.worker,
+        report.accepted_at,
+        report.completed_at,
     )
 
 

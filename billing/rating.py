@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 
 from billing.errors import UnratedError
 from catalog.models import PriceVersion
@@ -53,11 +52,12 @@ def rate(plan: PricePlan, quantities: Mapping[str, int]) -> int:
     priced = plan.components.keys() & quantities.keys()
     if not priced:
         raise UnratedError(f"Price {plan.price_version_id} has none of {sorted(quantities)}.")
-    total = sum(
-        (Fraction(plan.components[name][0] * quantities[name], plan.components[name][1]))
-        for name in priced
-    )
-    rounded = (2 * total.numerator + total.denominator) // (2 * total.denominator)
+    # A fraction in two integers: this runs for every call, and Fraction costs ten times as much.
+    above, below = 0, 1
+    for name in priced:
+        amount, per = plan.components[name]
+        above, below = above * per + amount * quantities[name] * below, below * per
+    rounded = (2 * above + below) // (2 * below)
     return max(rounded, plan.min_charge_nanos)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from django.db import connection
+from pytest_django import Settings
 
 from accounts.errors import MercatoError
 from accounts.keys import Caller
@@ -24,10 +25,22 @@ from billing.models import Hold, UsageEvent, UsageOrphan
 from billing.money import NANOS
 from inference import dispatch, versions, worker
 from inference.connections import PREDICT_DB, redis_client
-from inference.wire import Batch, Item, Reply, heartbeat_key, taken_key
+from inference.wire import (
+    Batch,
+    Item,
+    Reply,
+    batch_key,
+    heartbeat_key,
+    reply_key,
+    staged_key,
+    taken_key,
+)
 from tests import factories
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+
+KEYS = (batch_key, taken_key, staged_key, reply_key)
 
 
 class DiedError(BaseException):
@@ -35,9 +48,12 @@ class DiedError(BaseException):
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _quick(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Iterator[None]:
     monkeypatch.setattr(dispatch, "LOOK_SECONDS", 0.05)
-    redis_client(PREDICT_DB).flushdb()
+    # A pool without workers: those of other tests must not take this batch.
+    settings.PREDICT_POOL = "nobody"
+    keys = [name("b1") for name in KEYS]
+    redis_client(PREDICT_DB).delete(*keys, heartbeat_key("w1"), heartbeat_key("w2"))
     yield
     settlement.settle()
     assert violations() == []
