@@ -62,9 +62,12 @@ def run_batch(batch_id: str, worker: str) -> None:
 def _take(batch_id: str, worker: str) -> Batch | None:
     client = redis_client(PREDICT_DB)
     expiry = settings.PREDICT_TIMEOUT_SECONDS * 2000
-    if not client.set(taken_key(batch_id), worker, nx=True, px=expiry):
+    both = client.pipeline(transaction=False)
+    both.set(taken_key(batch_id), worker, nx=True, px=expiry)
+    both.get(batch_key(batch_id))
+    is_mine, data = both.execute()
+    if not is_mine:
         return None
-    data: Any = client.get(batch_key(batch_id))
     # Without data the callers have given up: nobody waits, nothing is charged.
     return unpack_batch(data) if data else None
 
