@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
 
 from django.db import connection, transaction
 from django.db.models import F
 
 from accounts.models import Organization
 from billing import ledger
-from billing.models import Budget, BudgetSet, Hold, LedgerAccount, Settlement, UsageRollup
+from billing.models import Budget, BudgetSet, Hold, Settlement, UsageRollup
 
 BATCH = 2000
 
@@ -49,42 +51,63 @@ def settle_organization(organization_id: int) -> int:
         _book(settlement, holds)
         _release(holds)
         _roll_up(organization, holds)
-        Hold.objects.filter(pk__in=[hold.pk for hold in holds]).update(settlement=settlement)
+        Hold.objects.filter(pk__in=[hold.hold_id for hold in holds]).update(settlement=settlement)
     return len(holds)
 
 
-def _claim(organization_id: int) -> list[Hold]:
+class Finished(NamedTuple):
+    """What settling needs of a finished hold: a row, not an object, for there are many."""
+
+    hold_id: UUID
+    currency: str
+    reserved_nanos: int
+    captured_nanos: int | None
+    budget_set_id: int
+    api_key_id: int | None
+    model_version_id: int | None
+    owner_id: int | None
+    rows: int
+    compute_ms: int
+    publisher_nanos: int
+    platform_nanos: int
+    occurred_at: datetime
+
+
+_COLUMNS = (
+    *("pk", "currency", "reserved_nanos", "captured_nanos", "budget_set_id", "api_key_id"),
+    *("model_version_id", "model_version__model__owner_id", "usage__rows", "usage__compute_ms"),
+    *("usage__publisher_nanos", "usage__platform_nanos", "usage__occurred_at"),
+)
+
+
+def _claim(organization_id: int) -> list[Finished]:
     """Lock finished holds that nobody else settles."""
-    queue = (
-        Hold.objects.unsettled()
-        .filter(organization_id=organization_id)
-        .select_related("usage", "model_version__model")
-        .order_by("id")
-    )
+    queue = Hold.objects.unsettled().filter(organization_id=organization_id).order_by("id")
     if connection.features.has_select_for_update_skip_locked:
         queue = queue.select_for_update(skip_locked=True, of=("self",))
-    holds = list(queue[:BATCH])
+    holds = [Finished(*row) for row in queue.values_list(*_COLUMNS)[:BATCH]]
     # One currency per transaction; the rest is settled by the next round.
     return [hold for hold in holds if hold.currency == holds[0].currency]
 
 
-def _book(settlement: Settlement, holds: Sequence[Hold]) -> None:
+def _book(settlement: Settlement, holds: Sequence[Finished]) -> None:
     """Tenant's credit → publishers' earnings and the platform's revenue."""
     if not settlement.captured_nanos:
         return
-    entries: dict[LedgerAccount, int] = defaultdict(int)
-    entries[ledger.account(ledger.CREDIT, settlement.organization)] += settlement.captured_nanos
+    revenue = 0
     earned: dict[int, int] = defaultdict(int)
     for hold in holds:
-        if hold.state != Hold.State.CAPTURED:
+        if hold.captured_nanos is None:
             continue
-        if hold.model_version is not None:
-            earned[hold.model_version.model.owner_id] += hold.usage.publisher_nanos
+        revenue += hold.platform_nanos
+        if hold.owner_id is not None:
+            earned[hold.owner_id] += hold.publisher_nanos
         else:
-            entries[ledger.account(ledger.REVENUE)] -= hold.usage.publisher_nanos
-        entries[ledger.account(ledger.REVENUE)] -= hold.usage.platform_nanos
+            revenue += hold.publisher_nanos
+    credit = ledger.account(ledger.CREDIT, settlement.organization)
+    entries = {credit: settlement.captured_nanos, ledger.account(ledger.REVENUE): -revenue}
     for owner in Organization.objects.filter(pk__in=earned):
-        entries[ledger.account(ledger.EARNINGS, owner)] -= earned[owner.pk]
+        entries[ledger.account(ledger.EARNINGS, owner)] = -earned[owner.pk]
     booked, _ = ledger.post(
         "settlement", str(settlement.pk), entries, organization=settlement.organization
     )
@@ -92,7 +115,7 @@ def _book(settlement: Settlement, holds: Sequence[Hold]) -> None:
     settlement.save(update_fields=["ledger_transaction"])
 
 
-def _release(holds: Sequence[Hold]) -> None:
+def _release(holds: Sequence[Finished]) -> None:
     """Move each hold's money from held to posted, in the order budgets are locked."""
     reserved: dict[int, int] = defaultdict(int)
     captured: dict[int, int] = defaultdict(int)
@@ -113,16 +136,15 @@ def _release(holds: Sequence[Hold]) -> None:
         )
 
 
-def _roll_up(organization: Organization, holds: Sequence[Hold]) -> None:
+def _roll_up(organization: Organization, holds: Sequence[Finished]) -> None:
     """Add the usage to its hours, in the order of the unique key."""
     sums: dict[tuple[int, int, datetime], list[int]] = defaultdict(lambda: [0] * 5)
     for hold in holds:
-        if hold.state != Hold.State.CAPTURED:
+        if hold.captured_nanos is None:
             continue
-        usage = hold.usage
-        hour = usage.occurred_at.replace(minute=0, second=0, microsecond=0)
+        hour = hold.occurred_at.replace(minute=0, second=0, microsecond=0)
         row = sums[hold.api_key_id or 0, hold.model_version_id or 0, hour]
-        added = (1, usage.rows, usage.compute_ms, usage.cost_nanos, usage.publisher_nanos)
+        added = (1, hold.rows, hold.compute_ms, hold.captured_nanos, hold.publisher_nanos)
         for place, value in enumerate(added):
             row[place] += value
     for (key_id, version_id, hour), values in sorted(sums.items(), key=lambda item: item[0]):
