@@ -60,10 +60,7 @@ def _send_and_wait(batch_id: str, batch: Batch) -> Reply | MercatoError:
     client = redis_client(PREDICT_DB)
     client.set(batch_key(batch_id), pack_batch(batch), px=settings.PREDICT_TIMEOUT_SECONDS * 1000)
     _ring(batch_id)
-    reply = _wait(client, batch_id)
-    if isinstance(reply, Reply):
-        client.unlink(batch_key(batch_id), taken_key(batch_id), staged_key(batch_id))
-    return reply
+    return _wait(client, batch_id)
 
 
 def _wait(client: redis.Redis, batch_id: str) -> Reply | MercatoError:

@@ -246,6 +246,8 @@ def _send(batch_id: str, reply: Reply) -> None:
     pipeline = redis_client(PREDICT_DB).pipeline(transaction=False)
     pipeline.rpush(key, pack_reply(reply))
     pipeline.pexpire(key, settings.PREDICT_TIMEOUT_SECONDS * 1000)
+    # What says that the batch is taken stays: a late message must not start it again.
+    pipeline.unlink(batch_key(batch_id), staged_key(batch_id))
     pipeline.execute()
 
 
