@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
 import orjson
+from django.db import DatabaseError
 
 from accounts import errors, keys
 from accounts.authentication import bearer
@@ -56,6 +57,9 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
         await _send_error(send, error, request_id)
     except ConnectionError:
         return
+    except DatabaseError:
+        logger.warning("request %s", request_id, exc_info=True)
+        await _send_error(send, errors.OverloadedError("The database is away."), request_id)
     except Exception:  # the process's edge: the caller is told, the operator sees the traceback
         logger.exception("request %s", request_id)
         await _send_error(send, MercatoError("Something went wrong on our side."), request_id)

@@ -19,6 +19,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from django.conf import settings
+from django.db import DatabaseError, connection
 
 from accounts.errors import MercatoError, OverloadedError
 from accounts.keys import Caller
@@ -140,8 +141,7 @@ def run(requests: Sequence[Request]) -> list[Outcome]:
     reservations: list[Reservation | MercatoError] = [_prepare(request) for request in requests]
     outcomes = dict[UUID, Outcome]()
     admitted: list[tuple[Request, Reservation]] = []
-    ready = [one for one in reservations if isinstance(one, Reservation)]
-    refusals = iter(holds.reserve_many(ready) if ready else [])
+    refusals = iter(_reserve([one for one in reservations if isinstance(one, Reservation)]))
     for request, reservation in zip(requests, reservations, strict=True):
         refusal = reservation if isinstance(reservation, MercatoError) else next(refusals)
         if refusal is not None:
@@ -152,6 +152,21 @@ def run(requests: Sequence[Request]) -> list[Outcome]:
     if admitted:
         outcomes |= _dispatch(admitted)
     return [outcomes[request.hold_id] for request in requests]
+
+
+def _reserve(reservations: Sequence[Reservation]) -> list[MercatoError | None]:
+    """Set the money aside; without a database nothing runs and nothing is charged."""
+    if not reservations:
+        return []
+    try:
+        return holds.reserve_many(reservations)
+    except DatabaseError:
+        # If the commit had happened all the same, the holds expire.
+        logger.warning("admission", exc_info=True)
+        connection.close()
+        return [OverloadedError("The books cannot be reached. Nothing was charged.")] * len(
+            reservations
+        )
 
 
 def _prepare(request: Request) -> Reservation | MercatoError:
