@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -47,6 +48,27 @@ MODELS = {
 }
 
 
+class Version(NamedTuple):
+    """What the site's database says of a published version."""
+
+    model: str
+    title_zh: str
+    card_zh: str
+    metrics: dict[str, Any]
+    measurements: dict[str, Any]
+    examples: list[dict[str, Any]]
+
+
+def versions(data: Path) -> list[Version]:
+    statement = """
+        SELECT 'mercato/' || name, title_zh, card_zh, metrics, measurements, examples
+        FROM catalog_mlmodel JOIN catalog_modelversion AS v ON v.id = current_version_id
+    """
+    with closing(sqlite3.connect(data / "mercato.sqlite3")) as connection:
+        found = connection.execute(statement).fetchall()
+    return [Version(*row[:3], *map(json.loads, row[3:])) for row in found]
+
+
 class Site:
     """A data folder that was started once, and what its first start said."""
 
@@ -61,6 +83,8 @@ class Site:
             self.ready = get(self.port, "/readyz")
             self.models = get(self.port, "/v1/models", key=self.key)
             self.balance = get(self.port, "/v1/balance", key=self.key)
+            self.versions = versions(data)
+            self.answers = {one.model: self._try(one) for one in self.versions}
         finally:
             self.status = first.stop()
         self.left = of_folder(data)
@@ -69,6 +93,15 @@ class Site:
         """Note whom the processes speak to; whether the start has ended, well or not."""
         self.foreign |= foreign_connections(self.data)
         return READY in first.output() or first.process.poll() is not None
+
+    def _try(self, version: Version) -> dict[str, Any]:
+        """Run a version's first example."""
+        body = json.dumps({"model": version.model, "input": version.examples[0]["input"]})
+        with closing(HTTPConnection("127.0.0.1", self.port, timeout=30)) as connection:
+            headers = {"Authorization": f"Bearer {self.key}"}
+            connection.request("POST", "/v1/predictions", body, headers)
+            answer: dict[str, Any] = json.loads(connection.getresponse().read())
+            return answer
 
     @property
     def key(self) -> str:
@@ -140,6 +173,19 @@ def test_a_first_start_ends_ready_with_every_model(site: Site) -> None:
     assert {model["id"] for model in listed["data"]} == MODELS
     assert json.loads(site.balance[1])["available"] == "5"
     assert "trained and published" in site.terminal
+
+
+def test_every_model_is_good_says_so_in_two_languages_and_answers(site: Site) -> None:
+    assert {version.model for version in site.versions} == MODELS
+    for version in site.versions:
+        assert version.title_zh
+        assert "## 局限" in version.card_zh
+        assert version.measurements["parity"]["rows"] >= 32
+        assert float(version.metrics.get("accuracy", "1")) >= 0.95, version
+        answer = site.answers[version.model]
+        assert answer["status"] == "succeeded", answer
+        if "label" in answer["output"]:
+            assert answer["output"]["label"] == version.examples[0]["label"]
 
 
 def test_no_process_speaks_to_another_machine(site: Site) -> None:

@@ -20,9 +20,8 @@ from catalog import prices
 from tests import factories
 from tests.live import Site
 from tests.training.conftest import COMPUTE_PRICE
-from training import leases, seed
+from training import leases
 from training.models import Job
-from training.recipes import RECIPES
 
 BODY = {"recipe": "linear-regression"}
 LONG = {"epochs": 150, "batch_size": 8}
@@ -188,36 +187,6 @@ def test_a_lease_that_is_lost_ends_the_old_runner(tenant: Tenant) -> None:
     job = tenant.wait_ended(job)
     assert (job.state, job.attempt) == (Job.State.SUCCEEDED, 2)
     assert tenant.costs(job) == [job.compute_ms * 50]
-
-
-@pytest.mark.once
-@pytest.mark.timeout(600)
-def test_the_six_models_every_site_starts_with(tenant: Tenant) -> None:
-    mercato = factories.make_organization(slug="mercato")
-    assert seed.enqueue(mercato) == 6
-
-    tenant.site.wait_until(
-        lambda: seed.progress()["done"] + len(seed.progress()["failed"]) == 6, seconds=500
-    )
-
-    assert seed.progress()["failed"] == []
-    for job in Job.objects.filter(organization=mercato):
-        assert job.version is not None
-        version = job.version
-        assert version.model.is_public
-        assert version.model.title_zh
-        assert "## 局限" in version.model.card_zh
-        assert version.measurements["parity"]["rows"] >= 32
-        assert version.latency_us
-        accuracy = float(version.metrics.get("accuracy", "1"))
-        assert accuracy >= 0.95, (version.path, accuracy)
-        answer = tenant.post(
-            "/v1/predictions", {"model": version.model.path, "input": version.examples[0]["input"]}
-        )
-        assert answer.status_code == 200, (version.path, answer.text)
-        if RECIPES[job.recipe].is_classifier:
-            assert answer.json()["output"]["label"] == version.examples[0]["label"]
-        assert tenant.costs(job) == [job.compute_ms * 50]
 
 
 def test_the_charge_of_a_training_is_on_the_usage_list(tenant: Tenant) -> None:
