@@ -6,7 +6,12 @@ from collections.abc import Callable
 
 import pytest
 from django.db import connection
+from django.test import Client
 from django.test.utils import CaptureQueriesContext
+
+from accounts.models import Membership, Organization, User
+from catalog.models import ModelVersion
+from tests.factories import make_organization, make_user, make_version
 
 
 @pytest.fixture
@@ -19,3 +24,40 @@ def count_queries() -> Callable[[Callable[[], object]], int]:
         return len(captured)
 
     return count
+
+
+@pytest.fixture
+def owner(db: None) -> User:
+    return make_user("owner@example.com")
+
+
+@pytest.fixture
+def organization(owner: User) -> Organization:
+    return make_organization(owner=owner)
+
+
+@pytest.fixture
+def page(client: Client, owner: User, organization: Organization) -> Callable[[str], str]:
+    """Open a page as the owner."""
+    client.force_login(owner)
+
+    def read(address: str, status: int = 200) -> str:
+        answer = client.get(address)
+        assert answer.status_code == status
+        return answer.content.decode()
+
+    return read
+
+
+@pytest.fixture
+def viewer(client: Client, organization: Organization) -> Client:
+    """Sign a member in who may only look."""
+    person = make_user("viewer@example.com")
+    Membership.objects.create(organization=organization, user=person, role=Membership.Role.VIEWER)
+    client.force_login(person)
+    return client
+
+
+@pytest.fixture
+def version(db: None) -> ModelVersion:
+    return make_version(name="digits")

@@ -151,13 +151,13 @@ def test_two_publishers_at_the_same_moment_get_two_numbers(
 ) -> None:
     publishing.publish_version(organization, "digits", build)
     barrier = threading.Barrier(4)
-    failed: list[BaseException] = []
+    failed: list[Exception] = []
 
     def publish() -> None:
         try:
             barrier.wait()
             publishing.publish_version(organization, "digits", build)
-        except BaseException as error:
+        except Exception as error:
             failed.append(error)
         finally:
             connection.close()
