@@ -236,7 +236,8 @@ def capture_many(reports: Sequence[Report]) -> list[bool]:
     """
     charged = [report for report in reports if report.is_captured]
     voided = [report for report in reports if not report.is_captured]
-    with transaction.atomic():
+    # No savepoint inside a caller's transaction: a failure here ends that as well.
+    with transaction.atomic(savepoint=False):
         ended = _end_captured(charged) | _end_voided(voided)
         used = [_usage(report) for report in charged if report.hold_id in ended]
         bulk.insert(UsageEvent, _USAGE_COLUMNS, used)
