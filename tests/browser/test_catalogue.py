@@ -11,6 +11,7 @@ from playwright.sync_api import expect
 from tests import factories
 from tests.browser.conftest import NARROW, WIDE, Open, overflows, violations
 
+pytestmark = pytest.mark.browser
 # Every pair of theme, language and width, in as few runs as that takes.
 LOOKS = [
     pytest.param("light", "en-US", WIDE, id="light-en-wide"),

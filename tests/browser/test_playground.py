@@ -6,6 +6,7 @@ import json
 from itertools import chain
 from typing import Any
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from accounts.models import User
@@ -16,6 +17,7 @@ from tests import factories
 from tests.browser.conftest import NARROW, Open, violations
 from tests.live import Site
 
+pytestmark = pytest.mark.browser
 EXAMPLES = [
     {"label": str(digit), "input": {"image": factories.image(digit)}} for digit in range(10)
 ]
