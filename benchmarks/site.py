@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -27,7 +26,6 @@ PROCESSES = {
     "light": "celery -A maas_site.celery:app worker -P threads -c 1 -B -s {data}/beat "
     "--without-gossip --without-mingle -Q light -l WARNING",
 }
-_PAUSE = threading.Event()
 
 
 def free_port() -> int:
@@ -50,7 +48,7 @@ def wait_for(url: str, *, seconds: float = 60) -> None:
             pass
         if time.monotonic() > deadline:
             raise TimeoutError(url)
-        _PAUSE.wait(0.2)
+        time.sleep(0.2)
 
 
 class Site:

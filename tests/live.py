@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,8 +18,6 @@ from django.db import connection
 from billing import settlement
 from tests.environment import DATA
 
-# Nobody sets it: a pause between two looks at a process that starts.
-_PAUSE = threading.Event()
 ROOT = Path(__file__).resolve().parent.parent
 _COMMANDS = {
     "gateway": "granian --interface asgi --workers 2 --loop uvloop --host 127.0.0.1 "
@@ -112,7 +109,7 @@ class Site:
         while not is_true():
             if time.monotonic() > deadline:
                 raise TimeoutError(f"Not within {seconds} s.\n{self.log_tail()}")
-            _PAUSE.wait(0.1)
+            time.sleep(0.1)
 
     def log_tail(self) -> str:
         """Return the ends of the processes' logs."""
