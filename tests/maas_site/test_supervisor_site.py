@@ -52,8 +52,12 @@ class Version(NamedTuple):
     """What the site's database says of a published version."""
 
     model: str
+    is_public: bool
     title_zh: str
     card_zh: str
+    runtime: str
+    compute_ms: int
+    charged: str
     metrics: dict[str, Any]
     measurements: dict[str, Any]
     examples: list[dict[str, Any]]
@@ -61,12 +65,16 @@ class Version(NamedTuple):
 
 def versions(data: Path) -> list[Version]:
     statement = """
-        SELECT 'mercato/' || name, title_zh, card_zh, metrics, measurements, examples
-        FROM catalog_mlmodel JOIN catalog_modelversion AS v ON v.id = current_version_id
+        SELECT 'mercato/' || m.name, m.is_public, m.title_zh, m.card_zh, v.runtime, j.compute_ms,
+            (SELECT group_concat(cost_nanos) FROM billing_usageevent WHERE hold_id = j.hold_id),
+            v.metrics, v.measurements, v.examples
+        FROM catalog_mlmodel AS m
+        JOIN catalog_modelversion AS v ON v.id = m.current_version_id
+        JOIN training_job AS j ON j.version_id = v.id
     """
     with closing(sqlite3.connect(data / "mercato.sqlite3")) as connection:
         found = connection.execute(statement).fetchall()
-    return [Version(*row[:3], *map(json.loads, row[3:])) for row in found]
+    return [Version(*row[:7], *map(json.loads, row[7:])) for row in found]
 
 
 class Site:
@@ -178,10 +186,14 @@ def test_a_first_start_ends_ready_with_every_model(site: Site) -> None:
 def test_every_model_is_good_says_so_in_two_languages_and_answers(site: Site) -> None:
     assert {version.model for version in site.versions} == MODELS
     for version in site.versions:
+        assert version.is_public
         assert version.title_zh
         assert "## 局限" in version.card_zh
         assert version.measurements["parity"]["rows"] >= 32
+        assert version.measurements[version.runtime]["1"]["p50_us"] > 0
         assert float(version.metrics.get("accuracy", "1")) >= 0.95, version
+        # One charge, of exactly the compute: 50,000 nanos a second.
+        assert version.charged == str(version.compute_ms * 50)
         answer = site.answers[version.model]
         assert answer["status"] == "succeeded", answer
         if "label" in answer["output"]:

@@ -87,11 +87,11 @@ def test_a_run_ends_with_files_metrics_and_measurements(
     assert runner.close() == 0
 
 
+@pytest.mark.parametrize("recipe", ["mnist-mlp", "mnist-cnn", "mnist-cnn-deep", "mnist-dropout"])
 def test_a_digit_recipe_runs_in_a_process_of_its_own(
-    tmp_path: Path, runners: list[RunnerProcess]
+    tmp_path: Path, runners: list[RunnerProcess], recipe: str
 ) -> None:
-    # The others run in the first start of tests/maas_site/test_supervisor_site.py.
-    spec = make_spec(tmp_path, "mnist-cnn-deep", hyperparameters={"epochs": 2})
+    spec = make_spec(tmp_path, recipe, hyperparameters={"epochs": 2})
     runner = RunnerProcess(spec, tmp_path)
     runners.append(runner)
 
