@@ -12,6 +12,8 @@ from django.core.exceptions import ImproperlyConfigured
 
 # A socket's address has room for 107 bytes on Linux and 103 elsewhere.
 _SOCKET_PATH_MAX = 100
+_STRIPE_KEYS = ("sk_test_", "sk_live_", "rk_test_", "rk_live_")
+_WEBHOOK_SECRET_MIN = 16
 _AMOUNT = re.compile(r"\d{1,9}(\.\d{1,9})?")
 
 
@@ -49,6 +51,36 @@ def nanos(name: str, default: str) -> int:
         raise ImproperlyConfigured(f"{name} must be an amount such as 5.00, not {raw!r}.")
     whole, _, fraction = raw.partition(".")
     return int(whole) * 1_000_000_000 + int(fraction.ljust(9, "0"))
+
+
+def stripe_key() -> str:
+    """Return Stripe's secret key; empty means that no real money moves."""
+    key = text("STRIPE_SECRET_KEY")
+    if key and not key.startswith(_STRIPE_KEYS):
+        raise ImproperlyConfigured(
+            f"STRIPE_SECRET_KEY must begin with one of {', '.join(_STRIPE_KEYS)}."
+        )
+    return key
+
+
+def stripe_webhook_secrets(key: str) -> list[str]:
+    """Return the secrets that webhooks may be signed with: two while one replaces another.
+
+    A site with a key and no secret would take money and never hear of it, or believe anybody.
+    """
+    secrets_given = [each.strip() for each in text("STRIPE_WEBHOOK_SECRET").split(",")]
+    found = [each for each in secrets_given if each]
+    if any(not each.startswith("whsec_") or len(each) < _WEBHOOK_SECRET_MIN for each in found):
+        raise ImproperlyConfigured(
+            "STRIPE_WEBHOOK_SECRET must be one or more secrets that begin with whsec_, "
+            "separated by commas."
+        )
+    if key and not found:
+        raise ImproperlyConfigured(
+            "STRIPE_SECRET_KEY is set, but STRIPE_WEBHOOK_SECRET is not: payments would arrive "
+            "and never be credited."
+        )
+    return found
 
 
 def secret_key(data: Path) -> str:

@@ -264,6 +264,14 @@ TRIAL_CREDIT_NANOS = env.nanos("MERCATO_TRIAL_CREDIT", "5.00")
 MONTHLY_LIMIT_NANOS = env.nanos("MERCATO_MONTHLY_LIMIT", "100.00")
 PUBLISHER_SHARE_BPS = env.integer("MERCATO_PUBLISHER_SHARE_BPS", 8000, low=0, high=10_000)
 
+# Stripe -------------------------------------------------------------------------------------
+STRIPE_SECRET_KEY = env.stripe_key()
+STRIPE_WEBHOOK_SECRETS = env.stripe_webhook_secrets(STRIPE_SECRET_KEY)
+# Seconds to connect, and to wait for an answer.
+STRIPE_TIMEOUT = (3.05, 15.0)
+# Without a key a fake in this file stands for Stripe: no real money moves.
+FAKE_STRIPE_FILE = DATA / "fake-stripe.sqlite3"
+
 # Serving ------------------------------------------------------------------------------------
 PREDICT_TIMEOUT_SECONDS = env.integer("MERCATO_PREDICT_TIMEOUT", 30, low=1, high=600)
 LANE_MAX_ROWS = env.integer("MERCATO_LANE_MAX_ROWS", 256, low=1, high=65536)
