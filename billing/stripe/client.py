@@ -11,6 +11,7 @@ from django.conf import settings
 if TYPE_CHECKING:
     import stripe
 
+    from billing.stripe.fake import FakeStripe
     from billing.stripe.gateway import StripeGateway
 
 # The fake accepts any key; this one is never sent anywhere.
@@ -19,6 +20,7 @@ API_VERSION = "2026-10-28.endive"
 
 _lock = threading.Lock()
 _gateways: dict[tuple[int, str, str], StripeGateway] = {}
+_fakes: dict[str, FakeStripe] = {}
 
 
 def is_fake() -> bool:
@@ -46,18 +48,33 @@ def gateway() -> StripeGateway:
         return _gateways[name]
 
 
+def fake() -> FakeStripe:
+    """Return what stands for Stripe; what it holds is in a file that all processes share.
+
+    Raises:
+        RuntimeError: There is a key: nothing stands for Stripe.
+    """
+    from billing.stripe.fake import FakeStripe
+
+    if not is_fake():
+        raise RuntimeError("This site talks to Stripe itself.")
+    name = str(settings.FAKE_STRIPE_FILE)
+    if name not in _fakes:
+        _fakes.setdefault(name, FakeStripe(settings.FAKE_STRIPE_FILE, settings.PUBLIC_URL))
+    return _fakes[name]
+
+
 def _sdk() -> stripe.StripeClient:
     import stripe
 
     stripe.enable_telemetry = False
-    if settings.STRIPE_SECRET_KEY:
-        http: stripe.HTTPClient = stripe.RequestsClient(timeout=settings.STRIPE_TIMEOUT)
-        key, retries = settings.STRIPE_SECRET_KEY, 2
-    else:
-        from billing.stripe.fake import FakeStripe
-
+    if is_fake():
         # The fake fails only where a test says so: the test wants to see it.
-        http, key, retries = FakeStripe(settings.FAKE_STRIPE_FILE), FAKE_KEY, 0
+        http: stripe.HTTPClient = fake()
+        key, retries = FAKE_KEY, 0
+    else:
+        http = stripe.RequestsClient(timeout=settings.STRIPE_TIMEOUT)
+        key, retries = settings.STRIPE_SECRET_KEY, 2
     return stripe.StripeClient(
         key, http_client=http, max_network_retries=retries, stripe_version=API_VERSION
     )
