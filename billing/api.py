@@ -34,16 +34,14 @@ class Balance(APIView):
             {
                 "object": "balance",
                 "currency": wallet.currency,
-                "available": decimal_text(wallet.available_nanos),
-                "held": decimal_text(wallet.held_nanos),
-                "spent": decimal_text(wallet.posted_nanos),
+                "available": decimal_text(wallet.available),
+                "held": decimal_text(wallet.held),
+                "spent": decimal_text(wallet.posted),
                 "limits": [
                     {
                         "window": limit.window,
-                        "amount": decimal_text(limit.amount_nanos),
-                        "available": decimal_text(
-                            budgets.current(organization, limit).available_nanos
-                        ),
+                        "amount": decimal_text(limit.amount or 0),
+                        "available": decimal_text(budgets.current(organization, limit).available),
                     }
                     for limit in budgets.limits(organization)
                 ],

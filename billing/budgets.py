@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import time
+import calendar
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time, timedelta
+from time import monotonic
+from typing import NamedTuple
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F
+from django.db.models import Case, F, Sum, When
+from django.db.models.functions import Coalesce
 
 from accounts import audit
 from accounts.models import ApiKey, Organization, User
-from billing.models import Budget, BudgetSet, SpendLimit
+from billing import ids
+from billing.models import Budget, BudgetSet, Hold, SpendLimit, Unit
 
 Rank = Budget.Rank
 Window = SpendLimit.Window
@@ -21,23 +25,35 @@ _LIFETIME_START = date(1970, 1, 1)
 CACHE_SECONDS = 5.0
 
 
+class Member(NamedTuple):
+    """One budget of a run. Members are locked in this order: narrow before wide."""
+
+    lock_rank: int
+    budget_id: int
+    unit: str
+    # Such as `key-day-calls`: the name of the cap in headers and errors.
+    name: str
+    # When the window closes, in seconds since 1970; 0: never.
+    closes_at: int
+
+
 @dataclass(frozen=True, slots=True)
 class BudgetRefs:
     """The budgets of one run, in the order they are locked."""
 
     budget_set_id: int
-    # (lock rank, budget id), sorted.
-    members: tuple[tuple[int, int], ...]
+    members: tuple[Member, ...]
 
 
 def wallet(organization: Organization) -> Budget:
-    """Return the organization's wallet, opening it on first use."""
+    """Return the budget of the organization's wallet, opening it on first use."""
     found, _ = Budget.objects.get_or_create(
         organization=organization,
         api_key=None,
         lock_rank=Rank.WALLET,
         window=Window.LIFETIME,
         window_start=_LIFETIME_START,
+        unit=Unit.MONEY,
         currency=settings.CURRENCY,
     )
     return found
@@ -46,7 +62,7 @@ def wallet(organization: Organization) -> Budget:
 def limits(organization: Organization, api_key: ApiKey | None = None) -> list[SpendLimit]:
     """Return the limits of the organization itself, or of one of its keys.
 
-    An organization that never had a limit gets the site's monthly one.
+    An organization that never had a monthly limit gets the site's.
     """
     found = list(SpendLimit.objects.filter(organization=organization, api_key=api_key))
     if not found and api_key is None:
@@ -54,97 +70,177 @@ def limits(organization: Organization, api_key: ApiKey | None = None) -> list[Sp
             organization=organization,
             api_key=None,
             window=Window.MONTH,
-            defaults={"amount_nanos": settings.MONTHLY_LIMIT_NANOS},
+            unit=Unit.MONEY,
+            defaults={"amount": settings.MONTHLY_LIMIT_NANOS},
         )
         found = [made]
-    return found
+    return [limit for limit in found if limit.amount is not None]
 
 
 def set_limit(
     organization: Organization,
     window: str,
-    nanos: int,
+    amount: int | None,
     *,
+    unit: str = Unit.MONEY,
     api_key: ApiKey | None = None,
     actor: User | None = None,
 ) -> SpendLimit:
-    """Set how much may be spent per window; the window that is running follows at once."""
+    """Set how much may be spent per window; the window that is running follows at once.
+
+    Args:
+        amount: Nanos or calls, as `unit` says; None: no limit. A limit that is lifted may still
+            bind for CACHE_SECONDS.
+    """
     with transaction.atomic():
+        was_counted = SpendLimit.objects.filter(
+            organization=organization, api_key=api_key, window=window, unit=unit, amount__gte=0
+        ).exists()
         limit, _ = SpendLimit.objects.update_or_create(
             organization=organization,
             api_key=api_key,
             window=window,
-            defaults={"amount_nanos": nanos},
+            unit=unit,
+            defaults={"amount": amount},
         )
-        Budget.objects.filter(
-            organization=organization,
-            api_key=api_key,
-            lock_rank=Rank.KEY if api_key else Rank.ORGANIZATION,
-            window=window,
-            window_start=_window_start(window, datetime.now(UTC)),
-        ).update(capacity_nanos=nanos)
+        if amount is not None:
+            _follow(organization, limit, amount, was_counted=was_counted)
         audit.record(
             actor,
             "limit.set",
             api_key or organization,
             organization=organization,
-            details={"window": window, "nanos": nanos},
+            details={"window": window, "unit": unit, "amount": amount},
         )
     return limit
 
 
-def current(organization: Organization, limit: SpendLimit) -> Budget:
-    """Return the running window of a limit, opening it if it is new."""
-    found, _ = Budget.objects.get_or_create(
+def _follow(
+    organization: Organization, limit: SpendLimit, amount: int, *, was_counted: bool
+) -> None:
+    """Let the running window follow its limit."""
+    running = Budget.objects.select_for_update().get(pk=current(organization, limit).pk)
+    if not was_counted:
+        # While there was no limit nothing was counted here.
+        counted = _used(running)
+        running.spent_before = max(counted - running.posted - running.held, 0)
+    running.capacity = amount - running.spent_before
+    running.save(update_fields=["spent_before", "capacity"])
+
+
+def current(organization: Organization, limit: SpendLimit, at: datetime | None = None) -> Budget:
+    """Return the window of a limit that runs now, or ran at an instant, opening it if it is new."""
+    window = Budget(
         organization=organization,
         api_key=limit.api_key,
         lock_rank=Rank.KEY if limit.api_key_id else Rank.ORGANIZATION,
         window=limit.window,
-        window_start=_window_start(limit.window, datetime.now(UTC)),
+        window_start=window_start(limit.window, at or datetime.now(UTC)),
+        unit=limit.unit,
         currency=settings.CURRENCY,
-        defaults={"capacity_nanos": limit.amount_nanos},
+    )
+    same = {name: getattr(window, name) for name in _WINDOW}
+    found = Budget.objects.filter(**same).first()
+    if found is not None:
+        return found
+    spent = _used(window)
+    found, _ = Budget.objects.get_or_create(
+        **same, defaults={"spent_before": spent, "capacity": (limit.amount or 0) - spent}
     )
     return found
 
 
-def _window_start(window: str, now: datetime) -> date:
+_WINDOW = (*("organization", "api_key", "lock_rank", "window", "window_start", "unit", "currency"),)
+
+
+def _used(budget: Budget) -> int:
+    """Count what was used in a window, whether settled or not; one statement, one moment."""
+    start = datetime.combine(budget.window_start, time.min, tzinfo=UTC)
+    counted = Hold.objects.filter(
+        organization_id=budget.organization_id,
+        currency=budget.currency,
+        accepted_at__gte=start,
+        # Ids are in the order of time, and indexed; an id is made a moment before it is accepted.
+        pk__gte=ids.floor(start - timedelta(minutes=1)) if start.year > 1970 else ids.FIRST,
+    ).exclude(state__in=[Hold.State.VOIDED, Hold.State.EXPIRED], settlement__isnull=False)
+    if budget.api_key_id is not None:
+        counted = counted.filter(api_key_id=budget.api_key_id)
+    if budget.unit == Unit.CALLS:
+        return counted.count()
+    amount = Case(When(settlement=None, then="reserved_nanos"), default="captured_nanos")
+    total: int = counted.aggregate(total=Coalesce(Sum(amount), 0))["total"]
+    return total
+
+
+def window_start(window: str, now: datetime) -> date:
+    """Return the first day (UTC) of the window that `now` is in."""
     if window == Window.DAY:
         return now.date()
     return now.date().replace(day=1) if window == Window.MONTH else _LIFETIME_START
 
 
+def window_end(window: str, start: date) -> date | None:
+    """Return the day (UTC) on which the next window opens; None for a lifetime."""
+    if window == Window.DAY:
+        return start + timedelta(days=1)
+    if window == Window.MONTH:
+        return (start + timedelta(days=31)).replace(day=1)
+    return None
+
+
 _cache: dict[tuple[int, int | None, date], tuple[float, BudgetRefs]] = {}
 
 
-def refs(organization_id: int, api_key_id: int | None) -> BudgetRefs:
-    """Return the budgets of a run that starts now: of the key, the organization, the wallet."""
-    today = datetime.now(UTC).date()
-    known = _cache.get((organization_id, api_key_id, today))
-    if known and known[0] > time.monotonic():
+def refs(organization_id: int, api_key_id: int | None, at: datetime) -> BudgetRefs:
+    """Return the budgets of a run that was accepted at an instant: key, organization, wallet.
+
+    Price, window and invoice of a run all go by the instant at which it was accepted.
+    """
+    day = at.date()
+    known = _cache.get((organization_id, api_key_id, day))
+    if known and known[0] > monotonic():
         return known[1]
     if len(_cache) >= 10_000:
         _cache.clear()
-    found = _load_refs(organization_id, api_key_id)
-    _cache[organization_id, api_key_id, today] = (time.monotonic() + CACHE_SECONDS, found)
+    found = _load_refs(organization_id, api_key_id, at)
+    _cache[organization_id, api_key_id, day] = (monotonic() + CACHE_SECONDS, found)
     return found
 
 
-def _load_refs(organization_id: int, api_key_id: int | None) -> BudgetRefs:
+def _load_refs(organization_id: int, api_key_id: int | None, at: datetime) -> BudgetRefs:
     organization = Organization.objects.get(pk=organization_id)
     rules = limits(organization)
     if api_key_id is not None:
         rules += limits(organization, ApiKey.objects.get(pk=api_key_id))
-    budgets = [current(organization, rule) for rule in rules] + [wallet(organization)]
-    members = tuple(sorted((budget.lock_rank, budget.pk) for budget in budgets))
-    ids = [budget_id for _, budget_id in members]
-    key = ",".join(map(str, ids))
+    budgets = [current(organization, rule, at) for rule in rules] + [wallet(organization)]
+    members = tuple(sorted(member(budget) for budget in budgets))
+    budget_ids = [member.budget_id for member in members]
+    key = ",".join(map(str, budget_ids))
     with transaction.atomic():
         found, is_new = BudgetSet.objects.get_or_create(key=key, organization=organization)
         if is_new:
-            found.budgets.set(ids)
+            found.budgets.set(budget_ids)
     return BudgetRefs(budget_set_id=found.pk, members=members)
+
+
+def member(budget: Budget) -> Member:
+    """Return a budget as a run counts against it."""
+    scope = Rank(budget.lock_rank).name.lower()
+    counts = "" if budget.unit == Unit.MONEY else f"-{budget.unit}"
+    closes = window_end(budget.window, budget.window_start)
+    return Member(
+        lock_rank=budget.lock_rank,
+        budget_id=budget.pk,
+        unit=budget.unit,
+        name=scope if scope == "wallet" else f"{scope}-{budget.window}{counts}",
+        closes_at=_seconds(closes) if closes else 0,
+    )
+
+
+def _seconds(day: date) -> int:
+    return calendar.timegm(day.timetuple())
 
 
 def raise_capacity(budget: Budget, nanos: int) -> None:
     """Add to what a wallet may spend; negative takes away."""
-    Budget.objects.filter(pk=budget.pk).update(capacity_nanos=F("capacity_nanos") + nanos)
+    Budget.objects.filter(pk=budget.pk).update(capacity=F("capacity") + nanos)

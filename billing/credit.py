@@ -1,13 +1,16 @@
-"""Prepaid credit: given and taken back, always with a ledger transaction."""
+"""Credit given and taken back by the platform, always with a ledger transaction and a reason."""
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from django.db import transaction
+from django.db.models import F
 
 from accounts import audit
 from accounts.models import Organization, User
-from billing import budgets, ledger
-from billing.models import LedgerTransaction
+from billing import budgets, ledger, wallets
+from billing.models import LedgerTransaction, Wallet
 
 
 def grant(
@@ -18,13 +21,27 @@ def grant(
     reason: str,
     kind: str = "credit_granted",
     actor: User | None = None,
+    expires_at: datetime | None = None,
 ) -> LedgerTransaction:
-    """Give credit, once per `external_ref`: the platform's promotion pays for it.
+    """Give promotional credit, once per `external_ref`.
 
     Raises:
         ValueError: The amount is not positive.
     """
-    return _move(organization, nanos, external_ref, reason, kind, actor, sign=1)
+    _require_positive(nanos)
+    with transaction.atomic():
+        given, is_new = wallets.add_grant(
+            organization,
+            nanos,
+            kind=kind,
+            external_ref=external_ref,
+            reason=reason,
+            actor=actor,
+            expires_at=expires_at,
+        )
+        if is_new:
+            _audit(organization, kind, nanos, external_ref, actor, reason)
+    return given.ledger_transaction
 
 
 def take(
@@ -36,46 +53,58 @@ def take(
     kind: str = "credit_taken",
     actor: User | None = None,
 ) -> LedgerTransaction:
-    """Take credit back, once per `external_ref`; the balance may fall below zero.
+    """Take credit back, once per `external_ref`: promotional first, then paid.
+
+    The balance may fall below zero.
 
     Raises:
         ValueError: The amount is not positive.
     """
-    return _move(organization, nanos, external_ref, reason, kind, actor, sign=-1)
-
-
-def _move(
-    organization: Organization,
-    nanos: int,
-    external_ref: str,
-    reason: str,
-    kind: str,
-    actor: User | None,
-    *,
-    sign: int,
-) -> LedgerTransaction:
-    if nanos <= 0:
-        raise ValueError("The amount must be positive.")
+    _require_positive(nanos)
     with transaction.atomic():
-        booked, is_new = ledger.post(
+        wallet = wallets.lock(organization)
+        booked = LedgerTransaction.objects.filter(kind=kind, external_ref=external_ref).first()
+        if booked is not None:
+            return booked
+        promotional = wallets.use_grants(organization.pk, nanos)
+        booked, _ = ledger.post(
             kind,
             external_ref,
             {
-                ledger.account(ledger.PROMOTION): sign * nanos,
-                ledger.account(ledger.CREDIT, organization): -sign * nanos,
+                ledger.account(ledger.PROMOTIONAL, organization, wallet.currency): promotional,
+                ledger.account(ledger.CREDIT, organization, wallet.currency): nanos - promotional,
+                ledger.account(ledger.PROMOTION, currency=wallet.currency): -nanos,
             },
             organization=organization,
             actor=actor,
             reason=reason,
         )
-        if is_new:
-            budgets.raise_capacity(budgets.wallet(organization), sign * nanos)
-            audit.record(
-                actor,
-                kind.replace("_", "."),
-                organization,
-                organization=organization,
-                reason=reason,
-                details={"nanos": sign * nanos, "ref": external_ref},
-            )
+        Wallet.objects.filter(pk=wallet.pk).update(
+            paid_nanos=F("paid_nanos") - (nanos - promotional)
+        )
+        budgets.raise_capacity(budgets.wallet(organization), -nanos)
+        _audit(organization, kind, -nanos, external_ref, actor, reason)
     return booked
+
+
+def _require_positive(nanos: int) -> None:
+    if nanos <= 0:
+        raise ValueError("The amount must be positive.")
+
+
+def _audit(
+    organization: Organization,
+    kind: str,
+    nanos: int,
+    external_ref: str,
+    actor: User | None,
+    reason: str,
+) -> None:
+    audit.record(
+        actor,
+        kind.replace("_", "."),
+        organization,
+        organization=organization,
+        reason=reason,
+        details={"nanos": nanos, "ref": external_ref},
+    )

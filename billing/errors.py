@@ -18,6 +18,27 @@ class CapReachedError(MercatoError):
     code = "cap_reached"
     status_code = 402
 
+    def __init__(self, message: str, *, cap: str, retry_after: int | None) -> None:
+        super().__init__(message)
+        # Such as `key-day`, as in the header Mercato-Budget.
+        self.cap = cap
+        # Until the next window opens; nothing helps sooner but a higher cap.
+        self.retry_after = retry_after
+
+
+class CostCeilingError(MercatoError):
+    """The run may cost more than its caller allows: the header `Mercato-Max-Cost`."""
+
+    code = "max_cost_exceeded"
+    status_code = 402
+
+
+class QuoteExpiredError(MercatoError):
+    """The quote is unknown, has expired, was used, or is for something else."""
+
+    code = "quote_not_valid"
+    status_code = 409
+
 
 class OrganizationFrozenError(MercatoError):
     """An operator has frozen the organization."""

@@ -11,7 +11,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cached_property
 from uuid import UUID
 
 from django.db import connection, transaction
@@ -19,13 +18,14 @@ from django.db import connection, transaction
 from accounts.errors import MercatoError
 from accounts.keys import Caller
 from billing import budgets, bulk
-from billing.budgets import BudgetRefs
-from billing.errors import CapReachedError, InsufficientCreditError, OrganizationFrozenError
+from billing.budgets import BudgetRefs, Member
+from billing.errors import CostCeilingError, QuoteExpiredError
 from billing.ids import uuid7
-from billing.models import Budget, Hold, UsageEvent, UsageOrphan
+from billing.models import Hold, Quote, Unit, UsageEvent, UsageOrphan
 from billing.money import decimal_text
-from billing.outcomes import billed_percent
-from billing.rating import PricePlan, rate, share
+from billing.rating import PricePlan, rate
+from billing.refusals import refusal
+from billing.reports import USAGE_COLUMNS, Report, orphan, usage_row
 
 State = Hold.State
 
@@ -46,52 +46,21 @@ class Reservation:
     api_key_id: int | None = None
     model_version_id: int | None = None
     request_id: str = ""
+    # The binding quote it uses up.
+    quote_id: UUID | None = None
     hold_id: UUID = field(default_factory=uuid7)
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
-    """What a run is billed by, frozen when it was admitted."""
+class Admission:
+    """Money is set aside: what is left of each cap now, after the whole batch.
 
-    plan: PricePlan
-    publisher_bps: int
-    policy: Mapping[str, int]
+    Attributes:
+        left: Budget id → (what can still be set aside, the cap), in the budget's unit.
+    """
 
-
-@dataclass(frozen=True)
-class Report:
-    """How one run ended and what it used. Without slots: what it cost is worked out once."""
-
-    hold_id: UUID
-    outcome: str
-    terms: Terms
-    quantities: Mapping[str, int]
-    organization_id: int
-    reserved_nanos: int
-    accepted_at: datetime
-    completed_at: datetime
-    model_version_id: int | None = None
-    failure: str = ""
-    queue_us: int = 0
-    run_us: int = 0
-    batch_rows: int = 0
-    worker: str = ""
-
-    @cached_property
-    def cost_nanos(self) -> int:
-        """What the run is billed: its price by the outcome policy, at most what was reserved."""
-        return min(self.uncapped_nanos, self.reserved_nanos)
-
-    @cached_property
-    def uncapped_nanos(self) -> int:
-        """What the run would cost without the reservation."""
-        percent = billed_percent(self.terms.policy, self.outcome)
-        return share(rate(self.terms.plan, self.quantities), percent)
-
-    @property
-    def is_captured(self) -> bool:
-        """Whether the run is charged; a failure that costs nothing is voided instead."""
-        return self.outcome == "succeeded" or self.cost_nanos > 0
+    members: tuple[Member, ...]
+    left: Mapping[int, tuple[int, int]]
 
 
 def prepare(
@@ -105,15 +74,27 @@ def prepare(
     expires_at: datetime,
     model_version_id: int | None = None,
     request_id: str = "",
+    ceiling_nanos: int | None = None,
+    quote_id: UUID | None = None,
     hold_id: UUID | None = None,
 ) -> Reservation:
-    """Work out the most a run can cost and which budgets it counts against."""
+    """Work out the most a run can cost and which budgets it counts against.
+
+    Raises:
+        CostCeilingError: That is more than `ceiling_nanos`.
+    """
+    most = rate(plan, quantities)
+    if ceiling_nanos is not None and most > ceiling_nanos:
+        raise CostCeilingError(
+            f"This run may cost {decimal_text(most)} {plan.currency}, more than the "
+            f"{decimal_text(ceiling_nanos)} of Mercato-Max-Cost. Nothing was charged."
+        )
     return Reservation(
         organization_id=caller.organization_id,
         price_version_id=plan.price_version_id,
         share_version_id=share_version_id,
-        reserved_nanos=rate(plan, quantities),
-        budgets=budgets.refs(caller.organization_id, caller.api_key_id),
+        reserved_nanos=most,
+        budgets=budgets.refs(caller.organization_id, caller.api_key_id, accepted_at),
         accepted_at=accepted_at,
         expires_at=expires_at,
         source=source,
@@ -121,35 +102,38 @@ def prepare(
         api_key_id=caller.api_key_id,
         model_version_id=model_version_id,
         request_id=request_id,
+        quote_id=quote_id,
         hold_id=hold_id or uuid7(),
     )
 
 
-def reserve(reservation: Reservation) -> None:
+def reserve(reservation: Reservation) -> Admission:
     """Set money aside for one run.
 
     Raises:
-        InsufficientCreditError, CapReachedError, OrganizationFrozenError: Nothing was set aside.
+        InsufficientCreditError, CapReachedError, OrganizationFrozenError, QuoteExpiredError:
+            Nothing was set aside.
     """
-    error = reserve_many([reservation])[0]
-    if error is not None:
-        raise error
+    outcome = reserve_many([reservation])[0]
+    if isinstance(outcome, MercatoError):
+        raise outcome
+    return outcome
 
 
-def reserve_many(reservations: Sequence[Reservation]) -> list[MercatoError | None]:
+def reserve_many(reservations: Sequence[Reservation]) -> list[Admission | MercatoError]:
     """Set money aside for many runs in one transaction; what does not fit is refused alone.
 
     Returns:
-        Per reservation, in order: None, or why nothing was set aside for it.
+        Per reservation, in order: what is left, or why nothing was set aside for it.
     """
     try:
         with transaction.atomic():
-            _admit(reservations)
+            left = _admit(reservations)
     except MercatoError as error:
         if len(reservations) == 1:
             return [error]
     else:
-        return [None] * len(reservations)
+        return [Admission(one.budgets.members, left) for one in reservations]
     # Together they do not fit: request by request, in the order of arrival. A transaction each,
     # because locks of several organizations taken one after the other could wait in a circle.
     return [reserve_many([reservation])[0] for reservation in reservations]
@@ -157,42 +141,46 @@ def reserve_many(reservations: Sequence[Reservation]) -> list[MercatoError | Non
 
 # Not through the ORM: building the statement would cost more than running it.
 _RESERVE = """
-    UPDATE billing_budget SET held_nanos = held_nanos + %s
-    WHERE id = %s AND posted_nanos + held_nanos + %s <= capacity_nanos AND NOT EXISTS (
+    UPDATE billing_budget SET held = held + %s
+    WHERE id = %s AND posted + held + %s <= capacity AND NOT EXISTS (
         SELECT 1 FROM accounts_organization
         WHERE accounts_organization.id = billing_budget.organization_id AND is_frozen
     )
+    RETURNING capacity - posted - held, spent_before + capacity
 """
 
 
-def _admit(reservations: Sequence[Reservation]) -> None:
-    needed: dict[tuple[int, int], int] = defaultdict(int)
+def _admit(reservations: Sequence[Reservation]) -> dict[int, tuple[int, int]]:
+    needed: dict[Member, int] = defaultdict(int)
     for reservation in reservations:
         for member in reservation.budgets.members:
-            needed[member] += reservation.reserved_nanos
+            needed[member] += 1 if member.unit == Unit.CALLS else reservation.reserved_nanos
+    left: dict[int, tuple[int, int]] = {}
     # In the order in which everybody locks budgets: narrow before wide.
     with connection.cursor() as cursor:
-        for (_, budget_id), nanos in sorted(needed.items()):
-            cursor.execute(_RESERVE, [nanos, budget_id, nanos])
-            if cursor.rowcount != 1:
-                raise _refusal(budget_id, nanos)
+        for member, amount in sorted(needed.items()):
+            cursor.execute(_RESERVE, [amount, member.budget_id, amount])
+            row = cursor.fetchone()
+            if row is None:
+                raise refusal(member, amount)
+            left[member.budget_id] = row
     bulk.insert(Hold, _HOLD_COLUMNS, [_hold(reservation) for reservation in reservations])
+    for reservation in reservations:
+        if reservation.quote_id is not None:
+            _use_quote(reservation, reservation.quote_id)
+    return left
 
 
-def _refusal(budget_id: int, needed: int) -> MercatoError:
-    budget = Budget.objects.select_related("organization").get(pk=budget_id)
-    if budget.organization.is_frozen:
-        return OrganizationFrozenError("An operator has frozen this organization.")
-    amounts = (
-        f"This run may cost {decimal_text(needed)} {budget.currency}, and "
-        f"{decimal_text(max(budget.available_nanos, 0))} is available"
-    )
-    if budget.lock_rank == Budget.Rank.WALLET:
-        return InsufficientCreditError(f"{amounts}.")
-    return CapReachedError(
-        f"{amounts} of the {budget.get_lock_rank_display().lower()}'s "
-        f"{budget.get_window_display().lower()} limit."
-    )
+def _use_quote(reservation: Reservation, quote_id: UUID) -> None:
+    """A quote is good for one run; the run and its use are one transaction."""
+    used = Quote.objects.filter(
+        pk=quote_id,
+        organization_id=reservation.organization_id,
+        hold=None,
+        expires_at__gt=reservation.accepted_at,
+    ).update(hold_id=reservation.hold_id)
+    if not used:
+        raise QuoteExpiredError("This quote has expired or was used. Nothing was charged.")
 
 
 _HOLD_COLUMNS = (
@@ -239,10 +227,10 @@ def capture_many(reports: Sequence[Report]) -> list[bool]:
     # No savepoint inside a caller's transaction: a failure here ends that as well.
     with transaction.atomic(savepoint=False):
         ended = _end_captured(charged) | _end_voided(voided)
-        used = [_usage(report) for report in charged if report.hold_id in ended]
-        bulk.insert(UsageEvent, _USAGE_COLUMNS, used)
+        used = [usage_row(report) for report in charged if report.hold_id in ended]
+        bulk.insert(UsageEvent, USAGE_COLUMNS, used)
         late = [report for report in reports if report.hold_id not in ended]
-        UsageOrphan.objects.bulk_create(_orphan(report) for report in late)
+        UsageOrphan.objects.bulk_create(orphan(report) for report in late)
     return [report.hold_id in ended for report in reports]
 
 
@@ -280,48 +268,6 @@ def _end(hold_ids: Iterable[UUID], **changes: object) -> set[UUID]:
         return set(ids)
     # Some had ended before. Ours are those that carry this instant now.
     return set(Hold.objects.filter(pk__in=ids, **changes).values_list("pk", flat=True))
-
-
-_USAGE_COLUMNS = (
-    *("hold_id", "organization_id", "model_version_id", "outcome", "rows", "compute_ms"),
-    *("queue_us", "run_us", "batch_rows", "cost_nanos", "publisher_nanos", "platform_nanos"),
-    *("uncapped_nanos", "worker", "occurred_at", "completed_at"),
-)
-
-
-def _usage(report: Report) -> tuple[object, ...]:
-    cost = report.cost_nanos
-    publisher = cost * report.terms.publisher_bps // 10_000
-    return (
-        report.hold_id,
-        report.organization_id,
-        report.model_version_id,
-        report.outcome,
-        report.quantities.get("row", 0),
-        report.quantities.get("compute_ms", 0),
-        report.queue_us,
-        report.run_us,
-        report.batch_rows,
-        cost,
-        publisher,
-        cost - publisher,
-        report.uncapped_nanos,
-        report.worker,
-        report.accepted_at,
-        report.completed_at,
-    )
-
-
-def _orphan(report: Report) -> UsageOrphan:
-    return UsageOrphan(
-        hold_id=report.hold_id,
-        reason="hold_ended",
-        report={
-            "outcome": report.outcome,
-            "quantities": dict(report.quantities),
-            "worker": report.worker,
-        },
-    )
 
 
 def void(hold_id: UUID, failure: str) -> bool:

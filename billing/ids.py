@@ -5,6 +5,10 @@ from __future__ import annotations
 import secrets
 import time
 import uuid
+from datetime import datetime
+
+# Not after any id.
+FIRST = uuid.UUID(int=0)
 
 
 def uuid7() -> uuid.UUID:
@@ -18,3 +22,9 @@ def uuid7() -> uuid.UUID:
     value = value & ~(0xF << 76) | 0x7 << 76
     value = value & ~(0x3 << 62) | 0x2 << 62
     return uuid.UUID(int=value)
+
+
+def floor(instant: datetime) -> uuid.UUID:
+    """Return a UUID that is not after any id made from `instant` on."""
+    milliseconds = int(instant.timestamp() * 1000)
+    return uuid.UUID(int=milliseconds << 80)

@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from billing.errors import UnratedError
 from catalog.models import PriceVersion
+from catalog.prices import Tier
 
 
 @dataclass(frozen=True, slots=True)
 class PricePlan:
-    """A price version, frozen: dimension → (amount in nanos, for how many units)."""
+    """A price version, frozen: dimension → tiers, each from which unit on, nanos, per units."""
 
     price_version_id: int
     currency: str
     min_charge_nanos: int
-    components: Mapping[str, tuple[int, int]]
+    components: Mapping[str, tuple[Tier, ...]]
 
 
 def plan_of(price: PriceVersion) -> PricePlan:
     """Return a price version as a plain value."""
+    tiers: dict[str, list[Tier]] = defaultdict(list)
+    for item in price.components.all():
+        tiers[item.dimension].append((item.from_quantity, item.amount_nanos, item.per_quantity))
     return PricePlan(
         price_version_id=price.pk,
         currency=price.currency,
         min_charge_nanos=price.min_charge_nanos,
-        components={
-            item.dimension: (item.amount_nanos, item.per_quantity)
-            for item in price.components.all()
-        },
+        components={name: tuple(sorted(found)) for name, found in tiers.items()},
     )
 
 
@@ -55,8 +57,12 @@ def rate(plan: PricePlan, quantities: Mapping[str, int]) -> int:
     # A fraction in two integers: this runs for every call, and Fraction costs ten times as much.
     above, below = 0, 1
     for name in priced:
-        amount, per = plan.components[name]
-        above, below = above * per + amount * quantities[name] * below, below * per
+        left = quantities[name]
+        # From the last tier down: what is above its start costs its price.
+        for start, amount, per in reversed(plan.components[name]):
+            if left > start:
+                above, below = above * per + amount * (left - start) * below, below * per
+                left = start
     rounded = (2 * above + below) // (2 * below)
     return max(rounded, plan.min_charge_nanos)
 

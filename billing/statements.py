@@ -11,7 +11,7 @@ from django.db.models.functions import Coalesce, TruncDate
 
 from accounts.models import Organization
 from billing import ledger
-from billing.models import LedgerEntry
+from billing.models import LedgerEntry, Settlement
 
 DAYS_PER_PAGE = 14
 
@@ -31,7 +31,7 @@ class Line:
 
 def earned(organization: Organization) -> int:
     """Return what the organization's models have earned as a publisher, in nanos."""
-    return -_sum(_entries(organization, ledger.EARNINGS))
+    return -_sum(_entries(organization, ledger.ACCRUED) | _entries(organization, ledger.PAYABLE))
 
 
 def statement(
@@ -42,7 +42,7 @@ def statement(
     Args:
         before: Show days earlier than this one (UTC); None for the newest.
     """
-    entries = _entries(organization, ledger.CREDIT)
+    entries = _own(organization)
     if before is not None:
         entries = entries.filter(transaction__posted_at__lt=_midnight(before))
     days = list(
@@ -56,8 +56,15 @@ def statement(
         return [], None
     balance = -_sum(entries)
     recent = entries.filter(transaction__posted_at__gte=_midnight(shown[-1]))
-    lines = sorted([*_charges(recent), *_movements(recent)], key=_order, reverse=True)
+    lines = sorted([*_charges(organization, recent), *_movements(recent)], key=_order, reverse=True)
     return _with_balance(lines, balance), shown[-1] if len(days) > len(shown) else None
+
+
+def _own(organization: Organization) -> QuerySet[LedgerEntry]:
+    """Return what moves an organization's balance: its credit, and what it owes."""
+    accounts = (ledger.CREDIT, ledger.PROMOTIONAL, ledger.RECEIVABLE)
+    codes = [code.format(organization.pk) for code, _ in accounts]
+    return LedgerEntry.objects.filter(account__code__in=codes)
 
 
 def _entries(organization: Organization, account: tuple[str, str]) -> QuerySet[LedgerEntry]:
@@ -73,38 +80,51 @@ def _midnight(day: date) -> datetime:
     return datetime.combine(day, time.min, tzinfo=UTC)
 
 
-def _charges(entries: QuerySet[LedgerEntry]) -> list[Line]:
+def _charges(organization: Organization, entries: QuerySet[LedgerEntry]) -> list[Line]:
     """Return one line per day for all its settlements: there may be thousands of them."""
     grouped = (
         entries.filter(transaction__settlement__isnull=False)
         .annotate(day=TruncDate("transaction__posted_at"))
         .values("day")
-        .annotate(
-            last=Max("transaction__posted_at"),
-            calls=Coalesce(Sum("transaction__settlement__hold_count"), 0),
-            total=Sum("amount_nanos"),
-        )
+        .annotate(last=Max("transaction__posted_at"), total=Sum("amount_nanos"))
         .order_by("-day")
+    )
+    # A settlement may have several entries: its calls are counted by itself.
+    settled = Settlement.objects.filter(organization=organization, ledger_transaction__isnull=False)
+    calls = dict(
+        settled.annotate(day=TruncDate("ledger_transaction__posted_at"))
+        .values_list("day")
+        .annotate(calls=Sum("hold_count"))
+        .values_list("day", "calls")
     )
     return [
         Line(
-            at=row["last"], kind="usage", reason="", calls=row["calls"], amount_nanos=-row["total"]
+            at=row["last"],
+            kind="usage",
+            reason="",
+            calls=calls.get(row["day"], 0),
+            amount_nanos=-row["total"],
         )
         for row in grouped
     ]
 
 
 def _movements(entries: QuerySet[LedgerEntry]) -> list[Line]:
-    singles = entries.filter(transaction__settlement__isnull=True).select_related("transaction")
+    singles = (
+        entries.filter(transaction__settlement__isnull=True)
+        .values("transaction", "transaction__posted_at", "transaction__kind", "transaction__reason")
+        .annotate(total=Sum("amount_nanos"))
+        .order_by("-transaction")
+    )
     return [
         Line(
-            at=entry.transaction.posted_at,
-            kind=entry.transaction.kind,
-            reason=entry.transaction.reason,
+            at=row["transaction__posted_at"],
+            kind=row["transaction__kind"],
+            reason=row["transaction__reason"],
             calls=0,
-            amount_nanos=-entry.amount_nanos,
+            amount_nanos=-row["total"],
         )
-        for entry in singles
+        for row in singles
     ]
 
 

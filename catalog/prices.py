@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import cast
 
 from django.db import transaction
 from django.utils import timezone
@@ -37,37 +39,75 @@ def current_sku(sku: str) -> PriceVersion:
     return price
 
 
+# From which unit of a run on, amount in nanos, for how many units.
+Tier = tuple[int, int, int]
+# A price per dimension: (amount in nanos, for how many units), or tiers of it from 0 on.
+Components = Mapping[str, tuple[int, int] | Sequence[Tier]]
+
+
 def add(
     *,
     model: MLModel | None = None,
     sku: str = "",
-    components: Mapping[str, tuple[int, int]],
+    components: Components,
     min_charge_nanos: int = 0,
+    effective_from: datetime | None = None,
     actor: User | None = None,
 ) -> PriceVersion:
-    """Add a price that takes effect now; older ones stay as they were.
+    """Add a price; older ones stay as they were.
 
     Args:
-        components: Dimension → (amount in nanos, for how many units).
+        effective_from: When it begins to apply; now if empty.
+
+    Raises:
+        ValueError: Tiers do not begin at 0 or do not rise, or an amount is negative.
     """
+    tiers = {name: tiers_of(price) for name, price in components.items()}
     with transaction.atomic():
         version = PriceVersion.objects.create(
-            model=model, sku=sku, min_charge_nanos=min_charge_nanos, created_by=actor
+            model=model,
+            sku=sku,
+            min_charge_nanos=min_charge_nanos,
+            created_by=actor,
+            effective_from=effective_from or timezone.now(),
         )
         PriceComponent.objects.bulk_create(
             PriceComponent(
                 price_version=version,
                 dimension=dimension,
+                from_quantity=start,
                 amount_nanos=amount,
                 per_quantity=quantity,
             )
-            for dimension, (amount, quantity) in components.items()
+            for dimension, found in tiers.items()
+            for start, amount, quantity in found
         )
         audit.record(
             actor,
             "price.added",
             version,
             organization=model.owner if model else None,
-            details={name: list(value) for name, value in components.items()},
+            details={name: [list(tier) for tier in found] for name, found in tiers.items()},
         )
     return version
+
+
+def tiers_of(price: tuple[int, int] | Sequence[Tier]) -> list[Tier]:
+    """Return a price as tiers, checked.
+
+    Raises:
+        ValueError: They do not begin at 0 or do not rise, or an amount is negative.
+    """
+    first = price[0]
+    if isinstance(first, int):
+        amount, quantity = cast("tuple[int, int]", price)
+        found: list[Tier] = [(0, amount, quantity)]
+    else:
+        tiers = cast("Sequence[Tier]", price)
+        found = [(start, amount, quantity) for start, amount, quantity in tiers]
+    starts = [start for start, _, _ in found]
+    if starts[0] != 0 or starts != sorted(set(starts)):
+        raise ValueError("Tiers begin at 0, and each begins after the one before it.")
+    if any(amount < 0 or quantity < 1 for _, amount, quantity in found):
+        raise ValueError("An amount is at least 0, for at least one unit.")
+    return found

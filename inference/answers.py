@@ -8,6 +8,7 @@ from uuid import UUID
 
 import orjson
 
+from billing.holds import Admission
 from billing.money import decimal_text
 from inference.runtime import tensors
 from inference.runtime.sessions import Arrays
@@ -31,6 +32,8 @@ class Answer:
     cost_nanos: int
     currency: str
     price_version_id: int
+    # What is left of the caps; None for an answer that is stored.
+    admission: Admission | None = None
 
     @property
     def cost_text(self) -> str:

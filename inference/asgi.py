@@ -19,6 +19,8 @@ from accounts.authentication import bearer
 from accounts.errors import MercatoError
 from accounts.keys import Caller
 from accounts.permissions import require_scope
+from billing import caps
+from billing.money import parse
 from inference import multipart, predictions
 from inference.answers import Answer, dumps
 from inference.errors import NonFiniteNumberError
@@ -107,7 +109,24 @@ async def _call(scope: Scope, headers: Headers, body: bytes, request_id: str) ->
         is_instances=is_instances,
         idempotency_key=key,
         fingerprint=predictions.fingerprint("POST", path, body) if key else "",
+        input_bytes=len(body),
+        ceiling_nanos=_ceiling(headers.get("mercato-max-cost", "")),
     )
+
+
+def _ceiling(text: str) -> int | None:
+    """Read the most that the caller will pay."""
+    if not text:
+        return None
+    try:
+        nanos = parse(text)
+    except ValueError:
+        nanos = -1
+    if nanos < 0:
+        raise errors.InvalidRequestError(
+            "Mercato-Max-Cost is an amount such as 0.01.", param="Mercato-Max-Cost"
+        )
+    return nanos
 
 
 def _as(caller: Any) -> Caller:
@@ -173,6 +192,8 @@ async def _send_answer(send: Send, call: Call, answer: Answer | Replay, request_
         output = answer.body["output"]
         body = {"predictions": _bare(output)} if call.is_instances else answer.body
     else:
+        if answer.admission is not None:
+            extra += caps.headers(answer.admission)
         body = answer.as_instances() if call.is_instances else answer.as_json()
     await _send(send, 200, dumps(body), request_id, extra)
 

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 from uuid import UUID
 
 from django.conf import settings
@@ -24,7 +25,8 @@ from django.db import DatabaseError, connection
 from accounts.errors import MercatoError, OverloadedError
 from accounts.keys import Caller
 from billing import holds
-from billing.holds import Reservation
+from billing.holds import Admission, Reservation
+from billing.quotes import Promise
 from inference import dispatch
 from inference.answers import Answer
 from inference.runtime import batches, tensors
@@ -46,10 +48,14 @@ class Request:
     request_id: str
     accepted_at: datetime
     hold_id: UUID
+    input_bytes: int
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Answer]
     # Set when the answer is stored.
     prediction_id: UUID | None = None
+    # The most the caller will pay.
+    ceiling_nanos: int | None = None
+    quote: Promise | None = None
 
     def resolve(self, outcome: Outcome) -> None:
         """Wake the caller, unless it has gone; only in the caller's loop."""
@@ -59,6 +65,14 @@ class Request:
             self.future.set_exception(outcome)
         else:
             self.future.set_result(outcome)
+
+
+class Admitted(NamedTuple):
+    """A request whose money is set aside."""
+
+    request: Request
+    reservation: Reservation
+    admission: Admission
 
 
 # One thread per lane that is busy; they wait for the database and the worker most of the time.
@@ -140,21 +154,23 @@ def run(requests: Sequence[Request]) -> list[Outcome]:
     """Admit, dispatch and await one batch; returns an outcome per request, in order."""
     reservations: list[Reservation | MercatoError] = [_prepare(request) for request in requests]
     outcomes = dict[UUID, Outcome]()
-    admitted: list[tuple[Request, Reservation]] = []
-    refusals = iter(_reserve([one for one in reservations if isinstance(one, Reservation)]))
+    admitted: list[Admitted] = []
+    answers = iter(_reserve([one for one in reservations if isinstance(one, Reservation)]))
     for request, reservation in zip(requests, reservations, strict=True):
-        refusal = reservation if isinstance(reservation, MercatoError) else next(refusals)
-        if refusal is not None:
-            outcomes[request.hold_id] = refusal
+        if isinstance(reservation, MercatoError):
+            outcomes[request.hold_id] = reservation
+            continue
+        admission = next(answers)
+        if isinstance(admission, MercatoError):
+            outcomes[request.hold_id] = admission
         else:
-            assert isinstance(reservation, Reservation)
-            admitted.append((request, reservation))
+            admitted.append(Admitted(request, reservation, admission))
     if admitted:
         outcomes |= _dispatch(admitted)
     return [outcomes[request.hold_id] for request in requests]
 
 
-def _reserve(reservations: Sequence[Reservation]) -> list[MercatoError | None]:
+def _reserve(reservations: Sequence[Reservation]) -> Sequence[Admission | MercatoError]:
     """Set the money aside; without a database nothing runs and nothing is charged."""
     if not reservations:
         return []
@@ -170,33 +186,36 @@ def _reserve(reservations: Sequence[Reservation]) -> list[MercatoError | None]:
 
 
 def _prepare(request: Request) -> Reservation | MercatoError:
+    quote = request.quote
     try:
         return holds.prepare(
             request.caller,
-            request.served.terms.plan,
-            share_version_id=request.served.share_version_id,
-            quantities={"call": 1, "row": request.input.rows},
+            quote.plan if quote else request.served.terms.plan,
+            share_version_id=quote.share_version_id if quote else request.served.share_version_id,
+            quantities={"call": 1, "row": request.input.rows, "byte": request.input_bytes},
             source=request.source,
             accepted_at=request.accepted_at,
             expires_at=datetime.now(UTC) + timedelta(seconds=2 * settings.PREDICT_TIMEOUT_SECONDS),
             model_version_id=request.served.version_id,
             request_id=request.request_id,
+            ceiling_nanos=request.ceiling_nanos,
+            quote_id=quote.quote_id if quote else None,
             hold_id=request.hold_id,
         )
     except MercatoError as error:
         return error
 
 
-def _dispatch(admitted: Sequence[tuple[Request, Reservation]]) -> dict[UUID, Outcome]:
-    items = [_item(request, reservation) for request, reservation in admitted]
+def _dispatch(admitted: Sequence[Admitted]) -> dict[UUID, Outcome]:
+    items = [_item(one.request, one.reservation) for one in admitted]
     batch = Batch(
-        version_id=admitted[0][0].served.version_id,
+        version_id=admitted[0].request.served.version_id,
         items=items,
-        arrays=batches.join([request.input.arrays for request, _ in admitted]),
+        arrays=batches.join([one.request.input.arrays for one in admitted]),
     )
     outcome = dispatch.run(secrets.token_hex(12), batch)
     if isinstance(outcome, MercatoError):
-        return {request.hold_id: outcome for request, _ in admitted}
+        return {one.request.hold_id: outcome for one in admitted}
     return _answers(admitted, items, outcome)
 
 
@@ -209,19 +228,20 @@ def _item(request: Request, reservation: Reservation) -> Item:
         reserved_nanos=reservation.reserved_nanos,
         accepted_at=reservation.accepted_at,
         rows=request.input.rows,
+        input_bytes=request.input_bytes,
         prediction_id=request.prediction_id,
         is_batch=request.input.is_batch,
     )
 
 
 def _answers(
-    admitted: Sequence[tuple[Request, Reservation]], items: Sequence[Item], reply: Reply
+    admitted: Sequence[Admitted], items: Sequence[Item], reply: Reply
 ) -> dict[UUID, Outcome]:
     parts = batches.split(reply.arrays, succeeded_rows(items, reply.results))
     if not parts:
         parts = [{}] * len(items)
     found: dict[UUID, Outcome] = {}
-    for place, (request, reservation) in enumerate(admitted):
+    for place, (request, reservation, admission) in enumerate(admitted):
         failure = dispatch.failure_of(reply.results[place], reservation.hold_id)
         found[request.hold_id] = failure or Answer(
             prediction_id=request.prediction_id or reservation.hold_id,
@@ -237,5 +257,6 @@ def _answers(
             cost_nanos=reply.results[place].cost_nanos,
             currency=reservation.currency,
             price_version_id=reservation.price_version_id,
+            admission=admission,
         )
     return found

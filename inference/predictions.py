@@ -50,6 +50,10 @@ class Call:
     is_stored: bool = False
     idempotency_key: str = ""
     fingerprint: str = ""
+    # How long the body was: what a price per byte counts.
+    input_bytes: int = 0
+    # The most the caller will pay, in nanos: the header `Mercato-Max-Cost`.
+    ceiling_nanos: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +131,8 @@ async def _run(
             request_id=call.request_id,
             accepted_at=datetime.now(UTC),
             hold_id=hold_id,
+            input_bytes=call.input_bytes,
+            ceiling_nanos=call.ceiling_nanos,
             loop=loop,
             future=future,
             prediction_id=prediction_id,

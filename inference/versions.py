@@ -11,8 +11,8 @@ from django.db.models import F
 
 from accounts.keys import Caller
 from billing import shares
-from billing.holds import Terms
 from billing.rating import plan_of
+from billing.reports import Terms
 from catalog import prices
 from catalog.errors import ModelNotFoundError, NoPriceError
 from catalog.models import MLModel, ModelVersion
@@ -95,7 +95,7 @@ def _served(model: MLModel, version: ModelVersion) -> Served:
     price = prices.current(model)
     if price is None:
         raise NoPriceError(f"{model.path} has no price yet.")
-    share = shares.current()
+    share = shares.current(model)
     policy: Mapping[str, int] = version.outcome_policy
     return Served(
         version_id=version.pk,

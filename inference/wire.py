@@ -59,6 +59,7 @@ class Item:
     reserved_nanos: int
     accepted_at: datetime
     rows: int
+    input_bytes: int = 0
     # Set when the answer is stored: with an Idempotency-Key, or from the playground.
     prediction_id: UUID | None = None
     is_batch: bool = False
@@ -106,6 +107,7 @@ def pack_batch(batch: Batch) -> bytes:
             item.reserved_nanos,
             _microseconds(item.accepted_at),
             item.rows,
+            item.input_bytes,
             item.prediction_id.bytes if item.prediction_id else None,
             item.is_batch,
         )
@@ -132,6 +134,7 @@ def _item(
     reserved: int,
     accepted: int,
     rows: int,
+    input_bytes: int,
     prediction: bytes | None,
     is_batch: bool,
 ) -> Item:
@@ -143,6 +146,7 @@ def _item(
         reserved,
         datetime.fromtimestamp(accepted / 1e6, UTC),
         rows,
+        input_bytes,
         UUID(bytes=prediction) if prediction else None,
         is_batch,
     )

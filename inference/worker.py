@@ -14,9 +14,9 @@ from django.conf import settings
 from django.db import DatabaseError, connection, transaction
 
 from billing import holds
-from billing.holds import Report, Terms
 from billing.models import ShareVersion
 from billing.rating import plan_of
+from billing.reports import Report, Terms
 from catalog.models import Artifact, MLModel, ModelVersion, PriceVersion
 from inference.answers import Answer, plain
 from inference.connections import PREDICT_DB, redis_client
@@ -139,7 +139,7 @@ def _report(
         hold_id=item.hold_id,
         outcome=outcome,
         terms=_terms(item.price_version_id, item.share_version_id, batch.version_id),
-        quantities={"call": 1, "row": item.rows},
+        quantities={"call": 1, "row": item.rows, "byte": item.input_bytes},
         organization_id=item.organization_id,
         reserved_nanos=item.reserved_nanos,
         accepted_at=item.accepted_at,

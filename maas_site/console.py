@@ -35,7 +35,7 @@ def overview(request: ConsoleRequest) -> HttpResponse:
         "section": "overview",
         "wallet": wallet,
         "spend": spend,
-        "days_left": _days_left(wallet.available_nanos, spend["month_nanos"]),
+        "days_left": _days_left(wallet.available, spend["month_nanos"]),
         "calls": recent,
         "jobs": _jobs(organization),
         "steps": _steps(organization, has_called=bool(recent)),

@@ -147,10 +147,10 @@ def _by(label: str, values: Iterable[str], counted: Iterable[tuple[str, int]]) -
 
 def _wallets() -> Samples:
     sums = Budget.objects.filter(lock_rank=Budget.Rank.WALLET).aggregate(
-        capacity=Sum("capacity_nanos"),
-        posted=Sum("posted_nanos"),
-        held=Sum("held_nanos"),
-        available=Sum(F("capacity_nanos") - F("posted_nanos") - F("held_nanos")),
+        capacity=Sum("capacity"),
+        posted=Sum("posted"),
+        held=Sum("held"),
+        available=Sum(F("capacity") - F("posted") - F("held")),
     )
     return [({"part": part}, total or 0) for part, total in sums.items()]
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 from django.core.cache import cache
+from django.db.backends.base.operations import BaseDatabaseOperations
 
 from accounts import keys
 from accounts.models import Organization
-from billing import budgets, settlement
+from billing import budgets, settlement, triggers
 from billing.invariants import violations
 from inference import versions
 from tests import factories
@@ -30,6 +31,21 @@ def _plain_static(settings: Any) -> None:
     """Static files under their own names: nothing is collected for tests."""
     plain = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
     settings.STORAGES = {**settings.STORAGES, "staticfiles": plain}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _emptying_without_guards() -> Iterator[None]:
+    """Let SQLite's tables be emptied between tests; `migrate` and `flush` put the guards back."""
+    emptying = BaseDatabaseOperations.execute_sql_flush
+
+    def without_guards(self: Any, statements: list[str]) -> None:
+        with self.connection.cursor() as cursor:
+            triggers.drop(self.connection, cursor)
+        emptying(self, statements)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BaseDatabaseOperations, "execute_sql_flush", without_guards)
+        yield
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from django.db.models import (
 )
 from django.db.models.functions import Coalesce, Now
 
-from billing import holds
+from billing import holds, reports
 from billing.models import Hold
 from billing.rating import plan_of
 from training import doorbell, estimates, jobs
@@ -174,8 +174,8 @@ def finish(lease: Lease, ending: Ending) -> bool:
 def _charge(lease: Lease, hold_id: UUID, ending: Ending) -> None:
     hold = Hold.objects.select_related("price_version").get(pk=hold_id)
     # No publisher has a part in compute: it is the platform's.
-    terms = holds.Terms(plan_of(hold.price_version), 0, estimates.POLICY)
-    report = holds.Report(
+    terms = reports.Terms(plan_of(hold.price_version), 0, estimates.POLICY)
+    report = reports.Report(
         hold_id=hold.pk,
         outcome=ending.outcome,
         terms=terms,

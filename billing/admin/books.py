@@ -18,7 +18,7 @@ from billing.models import (
     Settlement,
     SpendLimit,
 )
-from billing.templatetags.money import money
+from billing.templatetags.money import cap, money
 
 # Accounts whose credit side is their plus: shown as positive when they hold something.
 CREDIT_NORMAL = {LedgerAccount.Kind.LIABILITY, LedgerAccount.Kind.INCOME}
@@ -33,63 +33,60 @@ class BudgetAdmin(ReadOnlyAdmin):
         "lock_rank",
         "window",
         "window_start",
-        "capacity",
-        "held",
-        "posted",
-        "available",
+        "limit",
+        "set_aside",
+        "used",
+        "left",
         "kept",
     ]
-    list_filter = ["lock_rank", "window", "window_start"]
+    list_filter = ["lock_rank", "window", "unit", "window_start"]
     list_select_related = ["organization"]
     search_fields = ["organization__slug", "api_key__name"]
     ordering = ["-pk"]
-    readonly_fields = ["capacity", "held", "posted", "available"]
-    exclude = ["capacity_nanos", "held_nanos", "posted_nanos"]
+    readonly_fields = ["limit", "set_aside", "used", "left"]
+    exclude = ["capacity", "spent_before", "held", "posted"]
 
-    @admin.display(description=_("Capacity"), ordering="capacity_nanos")
-    def capacity(self, budget: Budget) -> str:
-        """Return the most that may be posted and held."""
-        return money(budget.capacity_nanos, budget.currency)
+    @admin.display(description=_("Capacity"), ordering=F("capacity") + F("spent_before"))
+    def limit(self, budget: Budget) -> str:
+        """Return the most that may be used and held."""
+        return cap(budget.limit, budget.unit)
 
-    @admin.display(description=_("Held"), ordering="held_nanos")
-    def held(self, budget: Budget) -> str:
+    @admin.display(description=_("Held"), ordering="held")
+    def set_aside(self, budget: Budget) -> str:
         """Return what is set aside."""
-        return money(budget.held_nanos, budget.currency)
+        return cap(budget.held, budget.unit)
 
-    @admin.display(description=_("Posted"), ordering="posted_nanos")
-    def posted(self, budget: Budget) -> str:
-        """Return what was spent."""
-        return money(budget.posted_nanos, budget.currency)
+    @admin.display(description=_("Posted"), ordering="posted")
+    def used(self, budget: Budget) -> str:
+        """Return what was used."""
+        return cap(budget.used, budget.unit)
 
-    @admin.display(
-        description=_("Available"),
-        ordering=F("capacity_nanos") - F("posted_nanos") - F("held_nanos"),
-    )
-    def available(self, budget: Budget) -> str:
+    @admin.display(description=_("Available"), ordering=F("capacity") - F("posted") - F("held"))
+    def left(self, budget: Budget) -> str:
         """Return what is left."""
-        return money(budget.available_nanos, budget.currency)
+        return cap(budget.available, budget.unit)
 
     @badge(_("Cap"), {"kept": "success", "lowered": "warning"})
     def kept(self, budget: Budget) -> str:
         """Return whether more is spent than allowed, which only lowering the cap can cause."""
-        return "kept" if budget.available_nanos >= 0 else "lowered"
+        return "kept" if budget.available >= 0 else "lowered"
 
 
 @admin.register(SpendLimit)
 class SpendLimitAdmin(ReadOnlyAdmin):
     """What organizations and keys may spend per window; set by their owners."""
 
-    list_display = ["organization", "api_key", "window", "amount", "created_at"]
-    list_filter = ["window"]
+    list_display = ["organization", "api_key", "window", "unit", "limit", "created_at"]
+    list_filter = ["window", "unit"]
     list_select_related = ["organization", "api_key"]
     search_fields = ["organization__slug", "api_key__name"]
-    readonly_fields = ["amount"]
-    exclude = ["amount_nanos"]
+    readonly_fields = ["limit"]
+    exclude = ["amount"]
 
-    @admin.display(description=_("Amount"), ordering="amount_nanos")
-    def amount(self, limit: SpendLimit) -> str:
-        """Return the limit in the currency's major unit."""
-        return money(limit.amount_nanos)
+    @admin.display(description=_("Amount"), ordering="amount")
+    def limit(self, rule: SpendLimit) -> str:
+        """Return the limit in its unit."""
+        return cap(rule.amount, rule.unit)
 
 
 @admin.register(LedgerAccount)

@@ -21,7 +21,7 @@ from accounts.models import Membership, Organization
 from billing import credit
 from billing.models import Budget, LedgerTransaction, SpendLimit
 from billing.money import parse
-from billing.templatetags.money import money
+from billing.templatetags.money import cap, money
 
 if TYPE_CHECKING:
     from django_stubs_ext import StrOrPromise
@@ -77,8 +77,8 @@ class LimitInline(ReadOnlyInline):
     """What an organization or its keys may spend per window."""
 
     model = SpendLimit
-    fields = ["window", "api_key", "amount", "created_at"]
-    readonly_fields = ["amount", "created_at"]
+    fields = ["window", "unit", "api_key", "limit", "created_at"]
+    readonly_fields = ["limit", "created_at"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[SpendLimit]:
         """Read the keys in the same query."""
@@ -86,9 +86,9 @@ class LimitInline(ReadOnlyInline):
         return found.select_related("api_key").order_by("pk")
 
     @admin.display(description=_("Amount"))
-    def amount(self, limit: SpendLimit) -> str:
-        """Return the limit in the currency's major unit."""
-        return money(limit.amount_nanos)
+    def limit(self, rule: SpendLimit) -> str:
+        """Return the limit in its unit."""
+        return cap(rule.amount, rule.unit)
 
 
 @admin.register(Organization)
@@ -120,14 +120,12 @@ class OrganizationAdmin(ReadOnlyAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Organization]:
         """Read each wallet in the same query."""
         found: QuerySet[Organization] = super().get_queryset(request)
-        wallet = FilteredRelation("budgets", condition=Q(budgets__lock_rank=Budget.Rank.WALLET))
-        return found.annotate(wallet=wallet).annotate(
-            capacity_nanos=F("wallet__capacity_nanos"),
-            held_nanos=F("wallet__held_nanos"),
-            posted_nanos=F("wallet__posted_nanos"),
-            available_nanos=F("wallet__capacity_nanos")
-            - F("wallet__posted_nanos")
-            - F("wallet__held_nanos"),
+        funds = FilteredRelation("budgets", condition=Q(budgets__lock_rank=Budget.Rank.WALLET))
+        return found.annotate(funds=funds).annotate(
+            capacity_nanos=F("funds__capacity"),
+            held_nanos=F("funds__held"),
+            posted_nanos=F("funds__posted"),
+            available_nanos=F("funds__capacity") - F("funds__posted") - F("funds__held"),
         )
 
     @admin.display(description=_("Available"), ordering="available_nanos")

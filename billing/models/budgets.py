@@ -8,6 +8,13 @@ from django.db.models import F, Q
 from accounts.models import ApiKey, Organization
 
 
+class Unit(models.TextChoices):
+    """What a cap counts."""
+
+    MONEY = "money"
+    CALLS = "calls"
+
+
 class SpendLimit(models.Model):
     """A rule: at most so much per window, for an organization or one of its keys."""
 
@@ -21,34 +28,36 @@ class SpendLimit(models.Model):
         ApiKey, models.CASCADE, null=True, blank=True, related_name="limits"
     )
     window = models.CharField(max_length=8, choices=Window.choices)
-    amount_nanos = models.BigIntegerField()
+    unit = models.CharField(max_length=5, choices=Unit.choices, default=Unit.MONEY)
+    # Nanos or calls. Empty: the owner wants no limit here, not even the site's usual one.
+    amount = models.BigIntegerField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
         constraints = [
             # Two, because SQLite cannot be told that NULLs are equal.
             models.UniqueConstraint(
-                fields=["organization", "window"],
+                fields=["organization", "window", "unit"],
                 condition=Q(api_key=None),
                 name="one_limit_per_window",
             ),
             models.UniqueConstraint(
-                fields=["api_key", "window"],
+                fields=["api_key", "window", "unit"],
                 condition=Q(api_key__isnull=False),
                 name="one_key_limit_per_window",
             ),
-            models.CheckConstraint(condition=Q(amount_nanos__gte=0), name="limit_positive"),
+            models.CheckConstraint(condition=Q(amount__gte=0), name="limit_positive"),
         ]
 
     def __str__(self) -> str:
-        return f"{self.amount_nanos} nanos per {self.window}"
+        return f"{self.amount} {self.unit} per {self.window}"
 
 
 class Budget(models.Model):
     """One window of one limit, or a wallet: `posted + held` never passes `capacity`.
 
-    Rows are locked in the order (lock_rank, id): narrow first, so that the row that everybody
-    shares is held for the shortest time.
+    All three count nanos, or calls, as `unit` says. Rows are locked in the order (lock_rank, id):
+    narrow first, so that the row that everybody shares is held for the shortest time.
     """
 
     class Rank(models.IntegerChoices):
@@ -64,36 +73,49 @@ class Budget(models.Model):
     window = models.CharField(max_length=8, choices=SpendLimit.Window.choices)
     # First day of the window, UTC; 1970-01-01 for a lifetime.
     window_start = models.DateField()
+    unit = models.CharField(max_length=5, choices=Unit.choices, default=Unit.MONEY)
     currency = models.CharField(max_length=3, default="usd")
-    capacity_nanos = models.BigIntegerField(default=0)
-    posted_nanos = models.BigIntegerField(default=0)
-    held_nanos = models.BigIntegerField(default=0)
+    # Used in this window before the row was opened: the limit is `spent_before + capacity`.
+    spent_before = models.BigIntegerField(default=0)
+    capacity = models.BigIntegerField(default=0)
+    posted = models.BigIntegerField(default=0)
+    held = models.BigIntegerField(default=0)
 
     class Meta:
         ordering = ["lock_rank", "id"]
         constraints = [
             # Two, because SQLite cannot be told that NULLs are equal.
             models.UniqueConstraint(
-                fields=["organization", "lock_rank", "window", "window_start", "currency"],
+                fields=["organization", "lock_rank", "window", "window_start", "unit", "currency"],
                 condition=Q(api_key=None),
                 name="one_budget_per_window",
             ),
             models.UniqueConstraint(
-                fields=["api_key", "window", "window_start", "currency"],
+                fields=["api_key", "window", "window_start", "unit", "currency"],
                 condition=Q(api_key__isnull=False),
                 name="one_key_budget_per_window",
             ),
-            models.CheckConstraint(condition=Q(posted_nanos__gte=0), name="posted_positive"),
-            models.CheckConstraint(condition=Q(held_nanos__gte=0), name="held_positive"),
+            models.CheckConstraint(condition=Q(posted__gte=0), name="posted_positive"),
+            models.CheckConstraint(condition=Q(held__gte=0), name="held_positive"),
         ]
 
     def __str__(self) -> str:
-        return f"budget {self.pk} ({self.get_lock_rank_display()}, {self.window})"
+        return f"budget {self.pk} ({self.get_lock_rank_display()}, {self.window}, {self.unit})"
 
     @property
-    def available_nanos(self) -> int:
-        """What can still be set aside; below 0 after credit was taken back."""
-        return self.capacity_nanos - self.posted_nanos - self.held_nanos
+    def available(self) -> int:
+        """What can still be set aside; below 0 after the cap was lowered."""
+        return self.capacity - self.posted - self.held
+
+    @property
+    def limit(self) -> int:
+        """The cap as its owner set it."""
+        return self.spent_before + self.capacity
+
+    @property
+    def used(self) -> int:
+        """What was spent in this window."""
+        return self.spent_before + self.posted
 
 
 class BudgetSet(models.Model):
@@ -108,5 +130,26 @@ class BudgetSet(models.Model):
         return self.key
 
 
+class BudgetAlert(models.Model):
+    """A budget has passed a threshold: told once per window and threshold."""
+
+    budget = models.ForeignKey(Budget, models.CASCADE, related_name="alerts")
+    percent = models.PositiveSmallIntegerField()
+    # What was used when the threshold was passed, in the budget's unit.
+    used = models.BigIntegerField()
+    created_at = models.DateTimeField(auto_now_add=True)
+    # When the mail was handed over; the webhooks have rows of their own.
+    mailed_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.UniqueConstraint(fields=["budget", "percent"], name="one_alert_per_threshold")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.budget_id}: {self.percent} %"
+
+
 # Used by the conditional UPDATE of billing.holds and by tests that look for a passed cap.
-WITHIN_CAPACITY = Q(capacity_nanos__gte=F("posted_nanos") + F("held_nanos"))
+WITHIN_CAPACITY = Q(capacity__gte=F("posted") + F("held"))

@@ -11,7 +11,7 @@ from accounts.models import ApiKey, Organization
 from billing.ids import uuid7
 from billing.models.budgets import BudgetSet
 from billing.models.ledger import Settlement
-from billing.models.shares import ShareVersion
+from billing.models.publishers import ShareVersion
 from catalog.models import ModelVersion, PriceVersion
 
 

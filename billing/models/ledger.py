@@ -1,10 +1,15 @@
-"""Double-entry books. Rows are never changed or deleted; a correction is a new transaction."""
+"""Double-entry books. A sealed transaction is never changed; a correction is a new transaction.
+
+Triggers of both databases hold this (billing.triggers), and each transaction's hash covers the one
+before it in the same book (billing.ledger).
+"""
 
 from __future__ import annotations
 
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
+from django.utils import timezone
 
 from accounts.models import Organization
 
@@ -32,6 +37,21 @@ class LedgerAccount(models.Model):
         return self.code
 
 
+class LedgerBook(models.Model):
+    """The end of a chain of transactions: one per organization, and one for the platform.
+
+    Its row is locked while a transaction is sealed, so a chain has no gaps and no branches.
+    """
+
+    # 0 is the platform's own book.
+    organization_id = models.BigIntegerField(primary_key=True)
+    length = models.BigIntegerField(default=0)
+    head = models.CharField(max_length=64, blank=True)
+
+    def __str__(self) -> str:
+        return f"book {self.organization_id}"
+
+
 class LedgerTransaction(models.Model):
     """Entries that belong together and sum to zero; `(kind, external_ref)` happens once."""
 
@@ -40,16 +60,35 @@ class LedgerTransaction(models.Model):
     organization = models.ForeignKey(
         Organization, models.PROTECT, null=True, blank=True, related_name="ledger_transactions"
     )
+    # Who did it stays in the books for ever.
     actor = models.ForeignKey(
-        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+"
+        settings.AUTH_USER_MODEL, models.PROTECT, null=True, blank=True, related_name="+"
     )
     reason = models.CharField(max_length=500, blank=True)
-    posted_at = models.DateTimeField(auto_now_add=True)
+    posted_at = models.DateTimeField(default=timezone.now)
+    reversal_of = models.OneToOneField(
+        "self", models.PROTECT, null=True, blank=True, related_name="reversed_by"
+    )
+    # What the entries do not say, such as the digest of the charges that a settlement books.
+    details = models.JSONField(default=dict)
+    is_sealed = models.BooleanField(default=False)
+    # Place in the chain of its book, from 1 on.
+    number = models.BigIntegerField(null=True, blank=True)
+    previous_hash = models.CharField(max_length=64, blank=True)
+    hash = models.CharField(max_length=64, blank=True)
 
     class Meta:
         ordering = ["-id"]
         constraints = [
-            models.UniqueConstraint(fields=["kind", "external_ref"], name="one_effect_per_ref")
+            models.UniqueConstraint(fields=["kind", "external_ref"], name="one_effect_per_ref"),
+            models.CheckConstraint(
+                condition=Q(is_sealed=False) | Q(number__isnull=False) & ~Q(hash=""),
+                name="sealed_has_hash",
+            ),
+        ]
+        indexes = [
+            # The statement of an account's owner, newest first.
+            models.Index(fields=["organization", "-posted_at"], name="transaction_newest"),
         ]
 
     def __str__(self) -> str:
@@ -79,6 +118,8 @@ class Settlement(models.Model):
     hold_count = models.PositiveIntegerField()
     reserved_nanos = models.BigIntegerField()
     captured_nanos = models.BigIntegerField()
+    # SHA-256 over its charges, one after the other, beginning with the settlement before it.
+    digest = models.CharField(max_length=64, blank=True)
     # Empty when nothing was captured: there is nothing to book.
     ledger_transaction = models.OneToOneField(
         LedgerTransaction, models.PROTECT, null=True, blank=True, related_name="settlement"

@@ -32,13 +32,17 @@ class UsageEvent(models.Model):
     outcome = models.CharField(max_length=24)
     rows = models.PositiveIntegerField(default=0)
     compute_ms = models.PositiveBigIntegerField(default=0)
+    # Empty where nothing of the kind is counted.
+    input_tokens = models.PositiveBigIntegerField(null=True, blank=True)
+    output_tokens = models.PositiveBigIntegerField(null=True, blank=True)
+    bytes = models.PositiveBigIntegerField(null=True, blank=True)
     queue_us = models.PositiveBigIntegerField(default=0)
     run_us = models.PositiveBigIntegerField(default=0)
     batch_rows = models.PositiveIntegerField(default=0)
     cost_nanos = models.BigIntegerField()
     publisher_nanos = models.BigIntegerField()
     platform_nanos = models.BigIntegerField()
-    # What the run would have cost without the reservation; above cost only if something is wrong.
+    # What the run would have cost without the reservation or with a ceiling of its caller.
     uncapped_nanos = models.BigIntegerField()
     worker = models.CharField(max_length=80, blank=True)
     occurred_at = models.DateTimeField()
@@ -62,6 +66,19 @@ class UsageEvent(models.Model):
 
     def __str__(self) -> str:
         return str(self.pk)
+
+    @property
+    def quantities(self) -> dict[str, int]:
+        """What was used, by the dimensions that prices name."""
+        counted = {
+            "call": 1,
+            "row": self.rows,
+            "compute_ms": self.compute_ms,
+            "input_token": self.input_tokens,
+            "output_token": self.output_tokens,
+            "byte": self.bytes,
+        }
+        return {name: units for name, units in counted.items() if units is not None}
 
 
 class UsageOrphan(models.Model):

@@ -25,7 +25,7 @@ def balance(request: ConsoleRequest) -> HttpResponse:
     """Show the balance, the month's limit and the credit ledger."""
     page = _page(request.organization, _day(request.GET.get("before", "")))
     limit = page["limit"]
-    page["form"] = LimitForm(initial={"amount": limit.amount_nanos if limit else None})
+    page["form"] = LimitForm(initial={"amount": limit.amount if limit else None})
     return render(request, "console/balance.html", page)
 
 
@@ -57,7 +57,7 @@ def _page(organization: Organization, before: date | None) -> dict[str, Any]:
         "wallet": budgets.wallet(organization),
         "limit": limit,
         "month": running,
-        "used_nanos": running.posted_nanos + running.held_nanos if running else 0,
+        "used_nanos": running.posted + running.held if running else 0,
         "earned_nanos": statements.earned(organization),
         "lines": lines,
         "before": before,

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from catalog.models.models import Artifact, MLModel, ModelVersion
-from catalog.models.prices import PriceComponent, PriceVersion
+from catalog.models.prices import PriceChange, PriceComponent, PriceVersion
 
-__all__ = ["Artifact", "MLModel", "ModelVersion", "PriceComponent", "PriceVersion"]
+__all__ = ["Artifact", "MLModel", "ModelVersion", "PriceChange", "PriceComponent", "PriceVersion"]

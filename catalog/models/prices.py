@@ -44,8 +44,16 @@ class PriceVersion(models.Model):
             models.CheckConstraint(
                 condition=Q(min_charge_nanos__gte=0), name="min_charge_positive"
             ),
+            # Two, because NULLs differ.
             models.UniqueConstraint(
-                fields=["model", "sku", "currency", "effective_from"], name="one_price_per_instant"
+                fields=["model", "currency", "effective_from"],
+                condition=Q(sku=""),
+                name="one_price_per_instant",
+            ),
+            models.UniqueConstraint(
+                fields=["sku", "currency", "effective_from"],
+                condition=Q(model=None),
+                name="one_sku_price_per_instant",
             ),
         ]
 
@@ -54,28 +62,88 @@ class PriceVersion(models.Model):
 
 
 class PriceComponent(models.Model):
-    """The price of one dimension: `amount_nanos` for every `per_quantity` units."""
+    """The price of one dimension: `amount_nanos` for every `per_quantity` units.
+
+    A dimension may have tiers: each applies to the units of one run from `from_quantity` on,
+    up to where the next begins.
+    """
 
     class Dimension(models.TextChoices):
         CALL = "call"
         ROW = "row"
+        INPUT_TOKEN = "input_token"  # noqa: S105  (a unit of text)
+        OUTPUT_TOKEN = "output_token"  # noqa: S105  (a unit of text)
         COMPUTE_MS = "compute_ms"
+        BYTE = "byte"
 
     price_version = models.ForeignKey(PriceVersion, models.PROTECT, related_name="components")
     dimension = models.CharField(max_length=16, choices=Dimension.choices)
+    from_quantity = models.BigIntegerField(default=0)
     amount_nanos = models.BigIntegerField()
     per_quantity = models.BigIntegerField(default=1)
 
     class Meta:
+        ordering = ["dimension", "from_quantity"]
         constraints = [
             models.UniqueConstraint(
-                fields=["price_version", "dimension"], name="one_component_per_dimension"
+                fields=["price_version", "dimension", "from_quantity"],
+                name="one_component_per_tier",
             ),
             models.CheckConstraint(
-                condition=Q(amount_nanos__gte=0) & Q(per_quantity__gt=0),
+                condition=Q(amount_nanos__gte=0, per_quantity__gt=0, from_quantity__gte=0),
                 name="component_positive",
             ),
         ]
 
     def __str__(self) -> str:
         return f"{self.amount_nanos}/{self.per_quantity} {self.dimension}"
+
+
+class PriceChange(models.Model):
+    """A price that somebody wants: looked at, approved by another, then added."""
+
+    class State(models.TextChoices):
+        PROPOSED = "proposed"
+        APPROVED = "approved"
+        REJECTED = "rejected"
+        WITHDRAWN = "withdrawn"
+
+    model = models.ForeignKey(
+        MLModel, models.PROTECT, null=True, blank=True, related_name="price_changes"
+    )
+    sku = models.CharField(max_length=40, blank=True)
+    min_charge_nanos = models.BigIntegerField(default=0)
+    # As catalog.prices.add takes them.
+    components = models.JSONField()
+    # Empty: when it is approved.
+    effective_from = models.DateTimeField(null=True, blank=True)
+    state = models.CharField(max_length=9, choices=State.choices, default=State.PROPOSED)
+    reason = models.CharField(max_length=500, blank=True)
+    # What last month would have cost, as it was shown to who proposed it.
+    preview = models.JSONField(default=dict)
+    proposed_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.PROTECT, null=True, blank=True, related_name="+"
+    )
+    proposed_at = models.DateTimeField(auto_now_add=True)
+    decided_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.PROTECT, null=True, blank=True, related_name="+"
+    )
+    decided_at = models.DateTimeField(null=True, blank=True)
+    decision_reason = models.CharField(max_length=500, blank=True)
+    price_version = models.OneToOneField(
+        PriceVersion, models.PROTECT, null=True, blank=True, related_name="change"
+    )
+    # When the model's tenants were told.
+    noticed_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(model__isnull=False, sku="") | (Q(model__isnull=True) & ~Q(sku="")),
+                name="price_change_of_one_thing",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"price change {self.pk} of {self.sku or self.model_id}"

@@ -43,7 +43,7 @@ def test_a_confirmed_sign_up_ends_in_the_console_with_trial_credit(client: Clien
 
     assert answer.headers["Location"] == "/console"
     organization = organizations.of_user(User.objects.get()).get()
-    assert budgets.wallet(organization).available_nanos == 5_000_000_000
+    assert budgets.wallet(organization).available == 5_000_000_000
     shown = client.get("/console").content.decode()
     assert "Three steps to your first call" in shown
     assert "$5.00 of credit is yours to try" in shown

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from accounts.keys import Caller
 from accounts.models import ApiKey, Organization
-from billing import holds, rating, shares
+from billing import holds, rating, reports, shares
 from catalog import prices
 from catalog.models import ModelVersion
 
@@ -53,10 +53,10 @@ def succeed(
     reservation = reserve(organization, version, key=key, rows=rows, at=at)
     price = prices.current(version.model)
     assert price is not None
-    report = holds.Report(
+    report = reports.Report(
         hold_id=reservation.hold_id,
         outcome="succeeded",
-        terms=holds.Terms(rating.plan_of(price), shares.current().publisher_bps, {}),
+        terms=reports.Terms(rating.plan_of(price), shares.current().publisher_bps, {}),
         quantities={"row": rows},
         organization_id=organization.pk,
         reserved_nanos=reservation.reserved_nanos,

@@ -42,7 +42,7 @@ def form_of(client: Client, address: str, **fields: str) -> dict[str, str]:
 
 
 def available(organization: Organization) -> int:
-    return budgets.wallet(organization).available_nanos
+    return budgets.wallet(organization).available
 
 
 def test_credit_is_granted_with_a_transaction_and_an_audit_entry(

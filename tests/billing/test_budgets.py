@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 
 import pytest
 from django.db import IntegrityError, connection, transaction
@@ -33,10 +34,10 @@ def test_parallel_first_calls_open_each_budget_once() -> None:
     organization = factories.make_organization(credit_nanos=0)
     key, _ = factories.make_key(organization)
 
-    def first_call(_: int) -> tuple[tuple[int, int], ...]:
+    def first_call(_: int) -> tuple[budgets.Member, ...]:
         budgets._cache.clear()
         try:
-            return budgets.refs(organization.pk, key.pk).members
+            return budgets.refs(organization.pk, key.pk, datetime.now(UTC)).members
         finally:
             connection.close()
 
@@ -55,4 +56,4 @@ def test_a_lower_limit_holds_at_once(organization: Organization) -> None:
     budgets.set_limit(organization, "month", 5)
 
     row.refresh_from_db()
-    assert row.capacity_nanos == 5
+    assert row.capacity == 5

@@ -33,7 +33,7 @@ def test_credit_is_granted_once_per_reference() -> None:
     assert grant(organization.slug) == "2.5\n"
 
     assert grant(organization.slug, ref="invoice-8") == "5\n"
-    assert budgets.wallet(organization).available_nanos == 5_000_000_000
+    assert budgets.wallet(organization).available == 5_000_000_000
     assert AuditEntry.objects.filter(reason="Paid by transfer").count() == 2
 
 

@@ -14,10 +14,11 @@ from accounts.keys import Caller
 from accounts.models import Organization
 from billing import budgets, credit, holds, settlement, shares
 from billing.errors import CapReachedError, InsufficientCreditError, OrganizationFrozenError
-from billing.holds import Report, Reservation, Terms
+from billing.holds import Admission, Reservation
 from billing.models import Hold, LedgerTransaction, UsageEvent, UsageOrphan
 from billing.money import NANOS
 from billing.rating import plan_of
+from billing.reports import Report, Terms
 from catalog import prices
 from catalog.models import ModelVersion
 from tests import factories
@@ -76,15 +77,15 @@ def test_a_run_takes_its_price_from_the_balance_and_pays_the_publisher(
     made = reservation(organization, version, rows=3)
 
     holds.reserve(made)
-    assert budgets.wallet(organization).available_nanos == 5 * NANOS - 3 * ROW
+    assert budgets.wallet(organization).available == 5 * NANOS - 3 * ROW
     assert holds.capture(report(made, version))
     settlement.settle()
 
     wallet = budgets.wallet(organization)
-    assert (wallet.posted_nanos, wallet.held_nanos) == (3 * ROW, 0)
+    assert (wallet.posted, wallet.held) == (3 * ROW, 0)
     entries = LedgerTransaction.objects.get(kind="settlement").entries.all()
     assert {entry.account.code: entry.amount_nanos for entry in entries} == {
-        f"tenant:{organization.pk}:credit": 3 * ROW,
+        f"tenant:{organization.pk}:promo": 3 * ROW,
         f"publisher:{version.model.owner_id}:accrued": -3 * ROW * 8 // 10,
         "platform:revenue": -3 * ROW * 2 // 10,
     }
@@ -98,7 +99,7 @@ def test_a_run_that_does_not_fit_the_wallet_is_refused_and_holds_nothing(
     with pytest.raises(InsufficientCreditError):
         holds.reserve(reservation(poor, version))
 
-    assert budgets.wallet(poor).held_nanos == 0
+    assert budgets.wallet(poor).held == 0
     assert not Hold.objects.filter(organization=poor).exists()
 
 
@@ -107,7 +108,7 @@ def test_a_run_may_take_the_last_nano(version: ModelVersion) -> None:
 
     holds.reserve(reservation(exact, version))
 
-    assert budgets.wallet(exact).available_nanos == 0
+    assert budgets.wallet(exact).available == 0
 
 
 def test_a_limit_of_the_key_refuses_while_the_wallet_is_full(
@@ -155,15 +156,15 @@ def test_a_batch_that_does_not_fit_is_admitted_in_the_order_of_arrival(
         reservation(poor, version, rows=1),
     ]
 
-    refusals = holds.reserve_many(wanted)
+    outcomes = holds.reserve_many(wanted)
 
-    assert [type(refusal) for refusal in refusals] == [
-        type(None),
+    assert [type(outcome) for outcome in outcomes] == [
+        Admission,
         InsufficientCreditError,
-        type(None),
-        type(None),
+        Admission,
+        Admission,
     ]
-    assert budgets.wallet(poor).available_nanos == 0
+    assert budgets.wallet(poor).available == 0
 
 
 def test_a_batch_is_admitted_with_the_queries_of_one(
@@ -253,7 +254,7 @@ def test_a_failure_costs_nothing_and_gives_everything_back(
     holds.capture(report(made, version, outcome="model_error", failure="model_error"))
     settlement.settle()
 
-    assert budgets.wallet(organization).available_nanos == 5 * NANOS
+    assert budgets.wallet(organization).available == 5 * NANOS
     assert Hold.objects.get().state == Hold.State.VOIDED
 
 
@@ -281,7 +282,7 @@ def test_a_hold_whose_worker_died_expires_and_gives_its_money_back(
     assert not holds.capture(report(made, version))
     settlement.settle()
 
-    assert budgets.wallet(organization).available_nanos == 5 * NANOS
+    assert budgets.wallet(organization).available == 5 * NANOS
 
 
 def test_a_hold_that_is_kept_alive_does_not_expire(
@@ -319,7 +320,7 @@ def test_credit_is_given_once_per_reference(organization: Organization) -> None:
     for _ in range(3):
         credit.grant(organization, NANOS, external_ref="gift", reason="test")
 
-    assert budgets.wallet(organization).available_nanos == 6 * NANOS
+    assert budgets.wallet(organization).available == 6 * NANOS
 
 
 def test_credit_can_be_taken_below_zero_and_nothing_starts_then(
@@ -327,6 +328,6 @@ def test_credit_can_be_taken_below_zero_and_nothing_starts_then(
 ) -> None:
     credit.take(organization, 6 * NANOS, external_ref="fraud", reason="test")
 
-    assert budgets.wallet(organization).available_nanos == -NANOS
+    assert budgets.wallet(organization).available == -NANOS
     with pytest.raises(InsufficientCreditError, match="0 is available"):
         holds.reserve(reservation(organization, version))

@@ -44,7 +44,7 @@ def test_a_key_is_made_with_its_monthly_limit_and_expiry(
 
     key = ApiKey.objects.get()
     limit = SpendLimit.objects.get(api_key=key)
-    assert (limit.window, limit.amount_nanos) == ("month", 2_500_000_000)
+    assert (limit.window, limit.amount) == ("month", 2_500_000_000)
     assert key.expires_at is not None
     assert timedelta(days=29) < key.expires_at - timezone.now() <= timedelta(days=30)
     assert "/ $2.50" in page("/console/keys")

@@ -15,7 +15,9 @@ from billing.rating import PricePlan, rate, share
 
 
 def plan(components: dict[str, tuple[int, int]], minimum: int = 0) -> PricePlan:
-    return PricePlan(1, "usd", minimum, components)
+    return PricePlan(
+        1, "usd", minimum, {name: ((0, *price),) for name, price in components.items()}
+    )
 
 
 @pytest.mark.parametrize(

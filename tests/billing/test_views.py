@@ -258,7 +258,7 @@ def test_the_monthly_limit_is_set_and_says_what_is_used(
     answer = client.post("/console/balance/limit", {"amount": "$12.5"})
 
     assert answer.headers["Location"] == "/console/balance"
-    assert budgets.limits(organization)[0].amount_nanos == 12_500_000_000
+    assert budgets.limits(organization)[0].amount == 12_500_000_000
     shown = page("/console/balance")
     assert "$12.50 this month" in shown
     assert "<b>$0.00002</b> used" in shown
@@ -268,12 +268,12 @@ def test_the_monthly_limit_is_set_and_says_what_is_used(
 def test_a_wrong_limit_is_refused_and_changes_nothing(
     client: Client, page: Callable[[str], str], organization: Organization, amount: str
 ) -> None:
-    before = budgets.limits(organization)[0].amount_nanos
+    before = budgets.limits(organization)[0].amount
 
     answer = client.post("/console/balance/limit", {"amount": amount})
 
     assert answer.status_code == 422
-    assert budgets.limits(organization)[0].amount_nanos == before
+    assert budgets.limits(organization)[0].amount == before
 
 
 @pytest.mark.parametrize("address", ["/console", "/console/keys", "/console/usage"])

@@ -20,7 +20,7 @@ WCAG = ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa"]
 
 def test_an_operator_grants_credit_and_a_double_click_grants_it_once(open_page: Open) -> None:
     organization = factories.make_organization()
-    before = budgets.wallet(organization).available_nanos
+    before = budgets.wallet(organization).available
     page = open_page("/admin/", user=User.objects.create_superuser("operator@example.com"))
 
     page.get_by_role("link", name="Organizations").click()
@@ -31,7 +31,7 @@ def test_an_operator_grants_credit_and_a_double_click_grants_it_once(open_page: 
     page.get_by_role("button", name="Grant credit").dblclick()
 
     expect(page.get_by_text("$2.50 granted.")).to_be_visible()
-    assert budgets.wallet(organization).available_nanos == before + 2_500_000_000
+    assert budgets.wallet(organization).available == before + 2_500_000_000
 
 
 @pytest.mark.parametrize(

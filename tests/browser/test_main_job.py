@@ -67,7 +67,7 @@ def test_a_newcomer_signs_up_tries_a_model_and_calls_it(open_page: Open, site: S
     sign_up(page, "ada@example.com")
     confirm(page, "ada@example.com")
     organization = Organization.objects.get(memberships__user__email="ada@example.com")
-    assert budgets.wallet(organization).available_nanos == 5 * NANOS
+    assert budgets.wallet(organization).available == 5 * NANOS
 
     page.goto(f"/models/{version.model.path}")
     draw_a_three(page)

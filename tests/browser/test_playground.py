@@ -68,7 +68,7 @@ def test_an_example_is_run_and_its_exact_cost_leaves_the_balance(
     assert violations(page) == []
     site.settle()
     wallet = budgets.wallet(user.memberships.get().organization)
-    assert wallet.available_nanos == parse("5") - parse("0.00002")
+    assert wallet.available == parse("5") - parse("0.00002")
 
 
 def test_the_receipt_leads_to_the_call_in_the_console(open_page: Open) -> None:

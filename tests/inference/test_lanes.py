@@ -15,9 +15,9 @@ from django.db import OperationalError
 from accounts.errors import MercatoError, OverloadedError
 from accounts.keys import Caller
 from billing import holds
-from billing.holds import Terms
 from billing.ids import uuid7
 from billing.rating import PricePlan
+from billing.reports import Terms
 from inference import lanes
 from inference.lanes import Lane, Outcome, Request
 from inference.runtime.signature import Signature
@@ -32,7 +32,7 @@ SERVED = Served(
     owner_id=1,
     is_public=True,
     signature=Signature.from_json(factories.DIGIT_SIGNATURE),
-    terms=Terms(PricePlan(1, "usd", 0, {"row": (1, 1)}), 0, {}),
+    terms=Terms(PricePlan(1, "usd", 0, {"row": ((0, 1, 1),)}), 0, {}),
     share_version_id=1,
 )
 
@@ -46,6 +46,7 @@ def request(loop: asyncio.AbstractEventLoop, rows: int = 1) -> Request:
         request_id="",
         accepted_at=datetime.now(UTC),
         hold_id=uuid7(),
+        input_bytes=0,
         loop=loop,
         future=loop.create_future(),
     )

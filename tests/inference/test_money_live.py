@@ -52,7 +52,7 @@ def test_money_for_a_hundred_calls_buys_exactly_a_hundred(site: Site) -> None:
     assert codes == {"insufficient_credit"}
     site.settle()
     wallet = budgets.wallet(organization)
-    assert (wallet.available_nanos, wallet.held_nanos) == (0, 0)
+    assert (wallet.available, wallet.held) == (0, 0)
 
 
 def test_a_spending_limit_of_a_key_is_kept_by_parallel_calls(site: Site) -> None:
@@ -78,7 +78,7 @@ def test_the_sum_of_the_costs_is_what_leaves_the_balance(site: Site) -> None:
 
     assert {one.status_code for one in responses} == {200}
     site.settle()
-    assert costs(responses) == parse("5") - budgets.wallet(organization).available_nanos
+    assert costs(responses) == parse("5") - budgets.wallet(organization).available
 
 
 def test_killing_the_worker_three_times_charges_exactly_what_was_answered(site: Site) -> None:
@@ -107,7 +107,7 @@ def test_killing_the_worker_three_times_charges_exactly_what_was_answered(site: 
     assert {one.status_code for one in responses} <= {200, 503, 504}
     site.settle()
     answered = [one for one in responses if one.status_code == 200]
-    assert costs(responses) == parse("5") - budgets.wallet(organization).available_nanos
+    assert costs(responses) == parse("5") - budgets.wallet(organization).available
     assert UsageEvent.objects.count() == len(answered)
     assert {one.json()["cost"]["hold"] for one in answered} == {
         str(hold_id)

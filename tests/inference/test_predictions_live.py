@@ -23,7 +23,7 @@ def test_a_prediction_is_answered_and_its_exact_cost_leaves_the_balance(site: Si
     assert answer["model"] == version.path
     assert response.headers["Mercato-Cost"] == answer["cost"]["amount"] == "0.00002"
     site.settle()
-    assert budgets.wallet(organization).available_nanos == parse("5") - parse("0.00002")
+    assert budgets.wallet(organization).available == parse("5") - parse("0.00002")
 
 
 def test_the_tensorflow_serving_form_gives_bare_predictions(site: Site) -> None:

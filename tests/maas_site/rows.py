@@ -11,7 +11,7 @@ from django.utils import timezone
 from accounts import keys, organizations
 from accounts.keys import Caller
 from accounts.models import Organization, User
-from billing import credit, holds, rating, settlement
+from billing import credit, holds, rating, reports, settlement
 from billing.models import Hold, ShareVersion, UsageOrphan
 from catalog import prices
 from catalog.models import Artifact, MLModel, ModelVersion
@@ -61,10 +61,10 @@ def make_call(organization: Organization, version: ModelVersion, *, rows: int = 
     )
     holds.reserve(reservation)
     holds.capture(
-        holds.Report(
+        reports.Report(
             hold_id=reservation.hold_id,
             outcome="succeeded",
-            terms=holds.Terms(plan=plan, publisher_bps=8000, policy={}),
+            terms=reports.Terms(plan=plan, publisher_bps=8000, policy={}),
             quantities={"row": rows},
             organization_id=organization.pk,
             reserved_nanos=reservation.reserved_nanos,

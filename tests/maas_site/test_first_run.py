@@ -46,9 +46,9 @@ def test_a_first_run_makes_what_a_site_starts_with(client: Client, file: Path) -
     caller = keys.authenticate(made.api_key)
     assert caller.organization_id == demo.pk
     assert demo.memberships.get().user.is_superuser
-    assert budgets.wallet(demo).available_nanos == 5 * NANOS
+    assert budgets.wallet(demo).available == 5 * NANOS
     publisher = Organization.objects.get(slug="mercato")
-    assert budgets.wallet(publisher).available_nanos == 100 * NANOS
+    assert budgets.wallet(publisher).available == 100 * NANOS
     component = prices.current_sku("training.cpu").components.get()
     assert (component.amount_nanos, component.per_quantity) == (50_000, 1000)
     assert ShareVersion.objects.get().publisher_bps == 8000
@@ -93,7 +93,7 @@ def test_a_password_that_was_never_written_down_is_made_again(client: Client) ->
     assert keys.authenticate(made.api_key)
     with pytest.raises(AuthenticationError):
         keys.authenticate(lost.api_key)
-    assert budgets.wallet(Organization.objects.get(slug="demo")).available_nanos == 5 * NANOS
+    assert budgets.wallet(Organization.objects.get(slug="demo")).available == 5 * NANOS
 
 
 @pytest.mark.parametrize("step", ["_training_price", "_open", "write"])

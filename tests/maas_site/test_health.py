@@ -149,7 +149,7 @@ def test_the_numbers_are_in_the_format_of_prometheus(
     assert 'mercato_workers_alive{kind="job"} 0' in lines
     assert 'mercato_jobs{state="queued"} 0' in lines
     assert 'mercato_queue_messages{queue="predict.cpu"} 0' in lines
-    assert f'mercato_wallets_nanos{{part="available"}} {wallet.available_nanos}' in lines
+    assert f'mercato_wallets_nanos{{part="available"}} {wallet.available}' in lines
     names = [line.split()[2] for line in lines if line.startswith("# TYPE")]
     assert len(names) == len(set(names))
 

@@ -37,7 +37,7 @@ def test_starting_sets_the_most_it_can_cost_aside(start: Start, organization: Or
     assert job.hold is not None
     # 50 microdollars per second.
     assert job.hold.reserved_nanos == job.max_seconds * 50_000
-    assert budgets.wallet(organization).held_nanos == job.hold.reserved_nanos
+    assert budgets.wallet(organization).held == job.hold.reserved_nanos
     assert job.hold.source == Hold.Source.TRAINING
 
 

@@ -243,7 +243,7 @@ def test_a_job_whose_hold_has_ended_does_not_run(start: Start) -> None:
 
 def test_money_is_free_again_after_a_failure(start: Start, organization: Organization) -> None:
     job = start()
-    before = budgets.wallet(organization).held_nanos
+    before = budgets.wallet(organization).held
 
     leases.finish(claimed(), leases.failed("internal_error"))
 

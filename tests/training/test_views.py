@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from accounts.keys import Caller
 from accounts.models import Membership, Organization, User
-from billing import holds
+from billing import holds, reports
 from billing.models import Hold
 from billing.rating import plan_of
 from catalog import prices
@@ -82,10 +82,10 @@ def charge(job: Job, compute_ms: int) -> None:
     now = timezone.now()
     plan = plan_of(hold.price_version)
     assert holds.capture(
-        holds.Report(
+        reports.Report(
             hold_id=hold.pk,
             outcome="succeeded",
-            terms=holds.Terms(plan, 0, {}),
+            terms=reports.Terms(plan, 0, {}),
             quantities={"compute_ms": compute_ms},
             organization_id=job.organization_id,
             reserved_nanos=hold.reserved_nanos,

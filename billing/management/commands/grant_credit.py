@@ -38,4 +38,4 @@ class Command(BaseCommand):
             )
         except ValueError as error:
             raise CommandError(str(error)) from error
-        self.stdout.write(decimal_text(budgets.wallet(organization).available_nanos))
+        self.stdout.write(decimal_text(budgets.wallet(organization).available))

@@ -1,0 +1,64 @@
+"""Finished holds as the settler reads them: rows, not objects, for there are many."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from django.db import connection
+
+from billing.models import Hold
+
+
+class Finished(NamedTuple):
+    """A hold that has ended, with its usage if it was captured."""
+
+    hold_id: UUID
+    currency: str
+    reserved_nanos: int
+    captured_nanos: int | None
+    budget_set_id: int
+    api_key_id: int | None
+    model_version_id: int | None
+    price_version_id: int
+    share_version_id: int
+    owner_id: int | None
+    outcome: str
+    rows: int
+    compute_ms: int
+    input_tokens: int | None
+    output_tokens: int | None
+    bytes: int | None
+    publisher_nanos: int
+    platform_nanos: int
+    uncapped_nanos: int
+    occurred_at: datetime
+
+
+_USAGE = (
+    *("outcome", "rows", "compute_ms", "input_tokens", "output_tokens", "bytes"),
+    *("publisher_nanos", "platform_nanos", "uncapped_nanos", "occurred_at"),
+)
+_COLUMNS = (
+    *("pk", "currency", "reserved_nanos", "captured_nanos", "budget_set_id", "api_key_id"),
+    *("model_version_id", "price_version_id", "share_version_id"),
+    "model_version__model__owner_id",
+    *(f"usage__{name}" for name in _USAGE),
+)
+
+
+def claim(organization_id: int, limit: int) -> list[Finished]:
+    """Lock finished holds of one organization that nobody else settles; of one currency."""
+    queue = Hold.objects.unsettled().filter(organization_id=organization_id).order_by("id")
+    if connection.features.has_select_for_update_skip_locked:
+        queue = queue.select_for_update(skip_locked=True, of=("self",))
+    found = [Finished(*row) for row in queue.values_list(*_COLUMNS)[:limit]]
+    # The rest is settled by the next round.
+    return [hold for hold in found if hold.currency == found[0].currency]
+
+
+def of_settlement(settlement_id: int) -> list[Finished]:
+    """Return the holds that a settlement has booked, in its order."""
+    settled = Hold.objects.filter(settlement=settlement_id).order_by("id")
+    return [Finished(*row) for row in settled.values_list(*_COLUMNS)]
