@@ -13,6 +13,13 @@ class LimitSerializer(serializers.Serializer[object]):
     available = serializers.CharField()
 
 
+class GrantSerializer(serializers.Serializer[object]):
+    """Promotional credit that is left, and until when."""
+
+    amount = serializers.CharField()
+    expires_at = serializers.DateTimeField(allow_null=True)
+
+
 class BalanceSerializer(serializers.Serializer[object]):
     """The organization's money; amounts are decimal strings."""
 
@@ -21,6 +28,11 @@ class BalanceSerializer(serializers.Serializer[object]):
     available = serializers.CharField()
     held = serializers.CharField()
     spent = serializers.CharField()
+    paid = serializers.CharField()
+    promotional = serializers.CharField()
+    line = serializers.CharField()
+    owed = serializers.CharField()
+    grants = GrantSerializer(many=True)
     limits = LimitSerializer(many=True)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import URLPattern, URLResolver, path
 
-from billing import api
+from billing.api.urls import urlpatterns as api_urlpatterns
 from billing.views import balance, keys, usage
 
 urlpatterns: list[URLPattern | URLResolver] = [
@@ -19,7 +19,4 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("console/balance/limit", balance.limit_set, name="limit_set"),
 ]
 
-api_urlpatterns: list[URLPattern | URLResolver] = [
-    path("balance", api.Balance.as_view()),
-    path("usage", api.Usage.as_view()),
-]
+__all__ = ["api_urlpatterns", "urlpatterns"]

@@ -1,4 +1,4 @@
-"""GET /v1/balance and /v1/usage."""
+"""GET /v1/usage."""
 
 from __future__ import annotations
 
@@ -13,40 +13,10 @@ from rest_framework.views import APIView
 from accounts import paging
 from accounts.authentication import organization_of
 from accounts.errors import InvalidRequestError
-from billing import budgets
 from billing.models import Hold
 from billing.models.holds import HoldQuerySet
 from billing.money import decimal_text
-from billing.serializers import BalanceSerializer, ListOfUsage
-
-
-class Balance(APIView):
-    """The organization's money."""
-
-    scope = "read"
-
-    @extend_schema(responses=BalanceSerializer)
-    def get(self, request: Request) -> Response:
-        """Return what is available and what is held."""
-        organization = organization_of(request)
-        wallet = budgets.wallet(organization)
-        return Response(
-            {
-                "object": "balance",
-                "currency": wallet.currency,
-                "available": decimal_text(wallet.available),
-                "held": decimal_text(wallet.held),
-                "spent": decimal_text(wallet.posted),
-                "limits": [
-                    {
-                        "window": limit.window,
-                        "amount": decimal_text(limit.amount or 0),
-                        "available": decimal_text(budgets.current(organization, limit).available),
-                    }
-                    for limit in budgets.limits(organization)
-                ],
-            }
-        )
+from billing.serializers import ListOfUsage
 
 
 class Usage(APIView):

@@ -1,0 +1,3 @@
+"""The API of money: one module per resource, put together in `urls`."""
+
+from __future__ import annotations
