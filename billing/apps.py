@@ -13,7 +13,8 @@ class BillingConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Keep the guards of the database in place."""
-        from billing import triggers  # the apps are ready only now
+        """Keep the guards of the database in place, and know who handles webhooks."""
+        from billing import handlers, triggers  # the apps are ready only now
 
+        handlers.register()
         post_migrate.connect(triggers.install, sender=self)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from billing import holds, settlement
+from billing import holds, settlement, webhooks
 
 
 @shared_task(name="billing.settle")
@@ -17,3 +17,16 @@ def settle() -> None:
 def expire_holds() -> None:
     """Give back what dead workers held."""
     holds.expire_due()
+
+
+@shared_task(name="billing.handle_webhooks")
+def handle_webhooks() -> None:
+    """Let what Stripe told us take effect."""
+    webhooks.deliver_fake()
+    webhooks.handle_due()
+
+
+@shared_task(name="billing.backfill_webhooks")
+def backfill_webhooks() -> None:
+    """Fetch what Stripe wanted to tell us and could not."""
+    webhooks.backfill()

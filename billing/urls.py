@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.urls import URLPattern, URLResolver, path
 
 from billing.api.urls import urlpatterns as api_urlpatterns
-from billing.views import balance, keys, usage
+from billing.views import balance, keys, stripe_webhook, usage
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("console/keys", keys.key_list, name="keys"),
@@ -17,6 +17,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("console/usage.csv", usage.usage_csv, name="usage_csv"),
     path("console/balance", balance.balance, name="balance"),
     path("console/balance/limit", balance.limit_set, name="limit_set"),
+    path("stripe/webhook", stripe_webhook.stripe_webhook, name="stripe_webhook"),
 ]
 
 __all__ = ["api_urlpatterns", "urlpatterns"]

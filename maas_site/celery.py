@@ -29,6 +29,8 @@ app.conf.update(
         for name, task, seconds in [
             ("settle", "billing.settle", 1.0),
             ("expire-holds", "billing.expire_holds", 5.0),
+            ("handle-webhooks", "billing.handle_webhooks", 2.0),
+            ("backfill-webhooks", "billing.backfill_webhooks", 86400.0),
             ("forget-predictions", "inference.forget_predictions", 300.0),
             ("sweep-jobs", "training.sweep", 3.0),
         ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ from accounts import keys
 from accounts.models import Organization
 from billing import budgets, settlement, triggers
 from billing.invariants import violations
+from billing.stripe import client
+from billing.stripe.fake import FakeStripe
 from inference import versions
 from tests import factories
 from tests.live import Site
@@ -60,6 +63,13 @@ def books(db: None) -> Iterator[None]:
 def organization(db: None) -> Organization:
     """An organization with five dollars."""
     return factories.make_organization()
+
+
+@pytest.fixture
+def fake_stripe(settings: Any, tmp_path: Path) -> FakeStripe:
+    """What stands for Stripe, new and empty: `people` act on it, `post` carries its webhooks."""
+    settings.FAKE_STRIPE_FILE = tmp_path / "fake-stripe.sqlite3"
+    return client.fake()
 
 
 @pytest.fixture(scope="session")

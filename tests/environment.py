@@ -18,6 +18,9 @@ _SOCKET = DATA / "valkey.sock"
 os.environ["MERCATO_DATA"] = str(DATA)
 os.environ["MERCATO_PREDICT_TIMEOUT"] = "20"
 os.environ["MERCATO_SIGNUP_RATE"] = "1000/m/ip"
+# Nothing here may reach Stripe.
+os.environ.pop("STRIPE_SECRET_KEY", None)
+os.environ.pop("STRIPE_WEBHOOK_SECRET", None)
 os.environ["MERCATO_LOG_LEVEL"] = "WARNING"
 os.environ["REDIS_URL"] = os.environ.get("TEST_REDIS_URL") or f"unix://{_SOCKET}"
 

@@ -76,5 +76,6 @@ def event(raw: stripe.Event) -> objects.Event:
         livemode=raw.livemode,
         api_version=raw.api_version or "",
         created_at=moment(raw.created),
-        payload=raw.to_dict(),
+        # The SDK turns some texts into decimals, which JSON cannot hold.
+        payload=objects.plain(raw.to_dict()),
     )

@@ -111,6 +111,11 @@ class Post:
         with self._store.transaction() as world:
             return world.db.execute("DELETE FROM deliveries WHERE type GLOB ?", (type,)).rowcount
 
+    def keep(self, *, type: str) -> None:
+        """Lose all but these kinds."""
+        with self._store.transaction() as world:
+            world.db.execute("DELETE FROM deliveries WHERE type NOT GLOB ?", (type,))
+
     def delay(self, seconds: int, *, type: str = "*") -> None:
         """Deliver what is on its way later, by the fake's clock."""
         with self._store.transaction() as world:

@@ -74,6 +74,7 @@ __all__ = [
     "Transfer",
     "TransferReversal",
     "as_json",
+    "plain",
 ]
 
 
@@ -85,16 +86,17 @@ def as_json(value: object) -> dict[str, Any]:
     """
     if isinstance(value, type) or not hasattr(value, "__dataclass_fields__"):
         raise TypeError(f"{type(value).__name__} is not a value of the boundary")
-    return {name: _plain(each) for name, each in asdict(value).items()}  # type: ignore[call-overload]  # checked above
+    return {name: plain(each) for name, each in asdict(value).items()}  # type: ignore[call-overload]  # checked above
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return a value as JSON can hold it: times and decimals as text."""
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, Decimal):
         return str(value)
     if isinstance(value, Mapping):
-        return {key: _plain(each) for key, each in value.items()}
+        return {key: plain(each) for key, each in value.items()}
     if isinstance(value, tuple | list):
-        return [_plain(each) for each in value]
+        return [plain(each) for each in value]
     return value

@@ -1,0 +1,13 @@
+"""The modules that handle Stripe's webhooks: importing one registers its handlers."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+MODULES: tuple[str, ...] = ()
+
+
+def register() -> None:
+    """Import the modules, so that `billing.webhooks.HANDLERS` is complete in every process."""
+    for name in MODULES:
+        import_module(name)

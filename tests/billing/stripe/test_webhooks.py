@@ -1,0 +1,411 @@
+"""Webhooks: stored once, handled until done, in any order and number."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import transaction
+from django.test import Client
+from django.utils import timezone
+
+from billing import webhooks
+from billing.models import StripeEvent, StripeOp
+from billing.stripe import client, objects, signatures
+from billing.stripe.errors import AmbiguousError
+from billing.stripe.fake import FakeStripe, Fault
+from tests.billing.stripe_world import deliver_all, make_customer, open_topup
+
+pytestmark = pytest.mark.django_db
+
+PAID = ("checkout.session.completed", "checkout.session.async_payment_succeeded")
+State = StripeEvent.State
+
+
+@pytest.fixture(autouse=True)
+def _no_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webhooks, "HANDLERS", {})
+
+
+def session_of(event: StripeEvent) -> objects.CheckoutSession:
+    return client.gateway().retrieve_session(event.object_id)
+
+
+@pytest.fixture
+def credits() -> list[str]:
+    """An example handler: credits a payment once, by a row that is unique."""
+    credited: list[str] = []
+
+    @webhooks.handles(*PAID, fetch=session_of)
+    def credit(event: StripeEvent, session: objects.CheckoutSession) -> None:
+        if not session.is_paid:
+            return
+        _, is_new = StripeOp.objects.get_or_create(
+            idem_key=session.id,
+            defaults={"kind": "credit", "business_key": session.id, "params": {}},
+        )
+        if is_new:
+            credited.append(session.id)
+
+    return credited
+
+
+def signed(payload: bytes, *, at: int | None = None, secret: str | None = None) -> str:
+    return signatures.sign(payload, secret or signatures.secrets()[0], at)
+
+
+def payload_of(fake: FakeStripe) -> bytes:
+    """Return the bytes of a payment's webhook."""
+    fake.people.pay(open_topup(make_customer()).id)
+    return next(each.payload for each in fake.post.due() if each.type == PAID[0])
+
+
+def post(client: Client, payload: bytes, header: str | None) -> int:
+    headers = {} if header is None else {"Stripe-Signature": header}
+    answer = client.post(
+        "/stripe/webhook", payload, content_type="application/json", headers=headers
+    )
+    return answer.status_code
+
+
+def test_a_signed_event_is_stored_and_answered(client: Client, fake_stripe: FakeStripe) -> None:
+    payload = payload_of(fake_stripe)
+
+    assert post(client, payload, signed(payload)) == 200
+
+    event = StripeEvent.objects.get()
+    assert (event.type, event.object_type) == (PAID[0], "checkout.session")
+    assert event.state == State.RECEIVED
+
+
+def test_a_form_token_is_not_asked_for(fake_stripe: FakeStripe) -> None:
+    payload = payload_of(fake_stripe)
+
+    assert post(Client(enforce_csrf_checks=True), payload, signed(payload)) == 200
+
+
+def test_what_is_not_signed_now_by_stripe_is_refused(
+    client: Client, fake_stripe: FakeStripe
+) -> None:
+    payload, now = payload_of(fake_stripe), int(time.time())
+    respaced = json.dumps(json.loads(payload), indent=1).encode()
+
+    assert post(client, payload, None) == 400
+    assert post(client, payload, "") == 400
+    assert post(client, payload, "t=soon,v1=00") == 400
+    assert post(client, payload, signed(payload, secret="whsec_another_one_of_ours")) == 400
+    assert post(client, payload, signed(payload, at=now - 310)) == 400
+    assert post(client, payload, signed(payload, at=now + 310)) == 400
+    assert post(client, payload + b" ", signed(payload)) == 400
+    assert post(client, respaced, signed(payload)) == 400
+    assert post(client, b"\xff\x00", "t=1,v1=00") == 400
+    assert not StripeEvent.objects.exists()
+
+
+def test_a_signed_body_that_is_no_event_is_refused(client: Client, fake_stripe: FakeStripe) -> None:
+    for body in (b"[]", b"{}", b"null", b'{"object":"v2.core.event","id":"evt_1"}', b'{"id":1}'):
+        assert post(client, body, signed(body)) == 400
+
+
+def test_both_secrets_are_accepted_while_one_replaces_the_other(
+    client: Client, fake_stripe: FakeStripe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payload = payload_of(fake_stripe)
+    monkeypatch.setattr(signatures, "secrets", lambda: ["whsec_old_old_old", "whsec_new_new_new"])
+
+    assert post(client, payload, signed(payload, secret="whsec_old_old_old")) == 200
+    assert post(client, payload, signed(payload, secret="whsec_new_new_new")) == 200
+    assert post(client, payload, signed(payload, secret="whsec_third_third")) == 400
+
+
+def test_without_a_secret_nothing_is_accepted(
+    client: Client, fake_stripe: FakeStripe, settings: Any
+) -> None:
+    payload = payload_of(fake_stripe)
+    settings.STRIPE_SECRET_KEY, settings.STRIPE_WEBHOOK_SECRETS = "sk_test_1", []
+
+    assert post(client, payload, signed(payload, secret="whsec_")) == 503
+
+
+def test_an_event_that_is_too_large_is_refused(client: Client, fake_stripe: FakeStripe) -> None:
+    payload = b"{" + b" " * webhooks.MAX_BYTES + b"}"
+
+    assert post(client, payload, signed(payload)) == 413
+
+
+def test_only_posts_are_answered(client: Client) -> None:
+    assert client.get("/stripe/webhook").status_code == 405
+
+
+def test_live_events_do_not_reach_a_site_in_test_mode(
+    fake_stripe: FakeStripe, credits: list[str]
+) -> None:
+    fake_stripe.people.pay(open_topup(make_customer()).id)
+    event = next(iter(client.gateway().list_events(since=timezone.now() - timedelta(days=1))))
+
+    forged = fake_stripe.post.forge(event.id, lambda body: body.update(livemode=True))
+    webhooks.receive(forged, signed(forged))
+    webhooks.handle_due()
+
+    stored = StripeEvent.objects.get()
+    assert stored.state == State.DEAD
+    assert "live or test" in stored.last_error
+    assert credits == []
+
+
+def test_a_duplicate_delivery_credits_once(fake_stripe: FakeStripe, credits: list[str]) -> None:
+    """Regression 22: anomalyco/opencode#28402, theopenco/llmgateway#1713: a second delivery."""
+    session = open_topup(make_customer())
+    fake_stripe.people.pay(session.id)
+    fake_stripe.post.duplicate(3)
+
+    deliver_all()
+
+    assert credits == [session.id]
+    assert not StripeEvent.objects.exclude(state=State.DONE).exists()
+
+
+def test_receiving_twice_stores_once_without_an_error(fake_stripe: FakeStripe) -> None:
+    """Regression 33: dj-stripe#1239, #1267: a duplicate event must not raise IntegrityError."""
+    payload = payload_of(fake_stripe)
+
+    assert webhooks.receive(payload, signed(payload)) is not None
+    assert webhooks.receive(payload, signed(payload)) is None
+    assert StripeEvent.objects.count() == 1
+
+
+ORDERS = list(itertools.permutations(range(4)))
+
+
+@pytest.mark.parametrize("order", ORDERS[::3], ids=str)
+def test_any_order_with_duplicates_gives_the_same(
+    fake_stripe: FakeStripe, credits: list[str], order: tuple[int, ...]
+) -> None:
+    """Invariant 12: every webhook twice, in any permutation, gives the same result."""
+    customer = make_customer()
+    slow, fast = open_topup(customer, reference="slow"), open_topup(customer, reference="fast")
+    fake_stripe.people.pay(slow.id, later=True)
+    fake_stripe.people.pay(fast.id)
+    failed = open_topup(customer, reference="failed")
+    fake_stripe.people.pay(failed.id, later=True)
+    fake_stripe.people.settle(failed.id, succeeded=False)
+    fake_stripe.people.settle(slow.id)
+    fake_stripe.post.keep(type="checkout.session.*")
+    fake_stripe.post.arrange(lambda seqs: [seqs[i] for i in order] + seqs[len(order) :])
+    fake_stripe.post.duplicate(2)
+
+    deliver_all()
+
+    assert sorted(credits) == sorted([slow.id, fast.id])
+
+
+def test_an_unpaid_session_credits_nothing_until_it_is_paid(
+    fake_stripe: FakeStripe, credits: list[str]
+) -> None:
+    session = open_topup(make_customer())
+    fake_stripe.people.pay(session.id, later=True)
+    deliver_all()
+    assert credits == []
+
+    fake_stripe.people.settle(session.id)
+    deliver_all()
+
+    assert credits == [session.id]
+
+
+def test_an_event_that_failed_is_tried_again_until_it_succeeds(fake_stripe: FakeStripe) -> None:
+    """Invariant 13: a webhook that was seen and failed is retried to success."""
+    tries: list[int] = []
+
+    @webhooks.handles(PAID[0], fetch=session_of)
+    def apply(event: StripeEvent, session: objects.CheckoutSession) -> None:
+        tries.append(event.attempts)
+        if len(tries) < 4:
+            raise ValueError("not yet")
+
+    fake_stripe.people.pay(open_topup(make_customer()).id)
+    for _ in range(4):
+        deliver_all()
+
+    event = StripeEvent.objects.get(type=PAID[0])
+    assert (event.state, event.last_error, tries) == (State.DONE, "", [1, 2, 3, 4])
+
+
+def test_seen_is_not_done(fake_stripe: FakeStripe, credits: list[str]) -> None:
+    """Regression 23: danny-avila/LibreChat#13812: marked seen before success, never credited."""
+    session = open_topup(make_customer())
+    fake_stripe.people.pay(session.id)
+    fake_stripe.fail(Fault.BEFORE_SEND, "GET /v1/checkout/sessions/*")
+    webhooks.deliver_fake()
+    webhooks.handle_due()
+
+    event = StripeEvent.objects.get(type=PAID[0])
+    assert event.state == State.RECEIVED
+    assert event.next_attempt_at is not None
+    assert credits == []
+
+    # Stripe delivers it again, and the loop comes round again.
+    fake_stripe.post.again(event.pk)
+    deliver_all()
+    assert credits == [session.id]
+
+
+def test_a_failing_effect_leaves_nothing_half_done(fake_stripe: FakeStripe) -> None:
+    def write(event: StripeEvent, session: objects.CheckoutSession) -> None:
+        StripeOp.objects.create(idem_key=event.pk, kind="x", business_key=event.pk, params={})
+
+    def fail(event: StripeEvent, session: objects.CheckoutSession) -> None:
+        raise ValueError("the second effect fails")
+
+    webhooks.handles(PAID[0], fetch=session_of)(write)
+    webhooks.handles(PAID[0], fetch=session_of)(fail)
+    fake_stripe.people.pay(open_topup(make_customer()).id)
+
+    deliver_all()
+
+    assert not StripeOp.objects.exists()
+    assert StripeEvent.objects.get(type=PAID[0]).state == State.RECEIVED
+
+
+def test_a_poisonous_event_does_not_stop_the_others(
+    fake_stripe: FakeStripe, credits: list[str]
+) -> None:
+    """Invariant 38: a poison row does not stop the webhook loop."""
+
+    @webhooks.handles("customer.created", fetch=lambda event: None)
+    def poison(event: StripeEvent, nothing: None) -> None:
+        raise RuntimeError("cannot be handled")
+
+    session = open_topup(make_customer())
+    fake_stripe.people.pay(session.id)
+    for _ in range(webhooks.MAX_ATTEMPTS + 1):
+        deliver_all()
+
+    assert credits == [session.id]
+    dead = StripeEvent.objects.get(type="customer.created")
+    assert dead.state == State.DEAD
+    assert dead.attempts == webhooks.MAX_ATTEMPTS
+    assert "cannot be handled" in dead.last_error
+
+
+def test_a_dead_event_lives_again_when_an_operator_says_so(fake_stripe: FakeStripe) -> None:
+    make_customer()
+    deliver_all()
+    StripeEvent.objects.update(state=State.DEAD)
+    event = StripeEvent.objects.get()
+
+    assert webhooks.retry(event)
+    assert not webhooks.retry(event)
+    deliver_all()
+
+    assert StripeEvent.objects.get().state == State.DONE
+
+
+def test_nothing_dies_while_stripe_is_away(fake_stripe: FakeStripe) -> None:
+    def away(event: StripeEvent) -> None:
+        raise AmbiguousError("503")
+
+    webhooks.handles("customer.created", fetch=away)(lambda event, nothing: None)
+    make_customer()
+    for _ in range(webhooks.MAX_ATTEMPTS + 3):
+        deliver_all()
+
+    assert StripeEvent.objects.get().state == State.RECEIVED
+
+
+def test_quarantine_is_at_once(fake_stripe: FakeStripe) -> None:
+    @webhooks.handles("customer.created", fetch=lambda event: None)
+    def refuse(event: StripeEvent, nothing: None) -> None:
+        raise webhooks.QuarantinedError("not a customer of ours")
+
+    make_customer()
+    deliver_all()
+
+    event = StripeEvent.objects.get()
+    assert event.state == State.DEAD
+    assert "not a customer of ours" in event.last_error
+
+
+def test_waiting_grows_with_each_failure(fake_stripe: FakeStripe) -> None:
+    @webhooks.handles("customer.created", fetch=lambda event: None)
+    def fail(event: StripeEvent, nothing: None) -> None:
+        raise ValueError("no")
+
+    make_customer()
+    waits = []
+    for _ in range(4):
+        deliver_all()
+        due = StripeEvent.objects.get().next_attempt_at
+        assert due is not None
+        waits.append(round((due - timezone.now()).total_seconds()))
+
+    assert waits == [2, 4, 8, 16]
+    assert webhooks.handle_due() == 0
+
+
+def test_the_network_is_used_outside_the_transaction(fake_stripe: FakeStripe) -> None:
+    depth = len(transaction.get_connection().atomic_blocks)
+    seen: list[int] = []
+
+    def fetch(event: StripeEvent) -> None:
+        seen.append(len(transaction.get_connection().atomic_blocks) - depth)
+
+    def apply(event: StripeEvent, nothing: None) -> None:
+        seen.append(len(transaction.get_connection().atomic_blocks) - depth)
+
+    webhooks.handles("customer.created", fetch=fetch)(apply)
+    make_customer()
+    deliver_all()
+
+    assert seen == [0, 1]
+
+
+def test_a_handler_believes_stripe_and_not_the_event(
+    fake_stripe: FakeStripe, credits: list[str]
+) -> None:
+    """Invariant 35: metadata forged in an event credits nobody: the object is asked for."""
+    session = open_topup(make_customer())
+    fake_stripe.people.pay(session.id, later=True)
+    events = client.gateway().list_events(since=timezone.now() - timedelta(days=1), types=[PAID[0]])
+
+    def paid(body: dict[str, Any]) -> None:
+        body["data"]["object"] |= {"payment_status": "paid", "metadata": {"topup_id": "other"}}
+
+    forged = fake_stripe.post.forge(next(iter(events)).id, paid)
+    webhooks.receive(forged, signed(forged))
+    webhooks.handle_due()
+
+    assert credits == []
+
+
+def test_events_whose_webhook_never_came_are_fetched(
+    fake_stripe: FakeStripe, credits: list[str]
+) -> None:
+    session = open_topup(make_customer())
+    fake_stripe.people.pay(session.id)
+    fake_stripe.post.drop()
+
+    assert webhooks.backfill() == 1
+    assert webhooks.backfill() == 0
+    deliver_all()
+
+    assert credits == [session.id]
+
+
+def test_a_late_webhook_changes_nothing(fake_stripe: FakeStripe, credits: list[str]) -> None:
+    session = open_topup(make_customer())
+    fake_stripe.people.pay(session.id)
+    fake_stripe.post.delay(3 * 86400, type=PAID[0])
+    webhooks.backfill()
+    deliver_all()
+    assert credits == [session.id]
+
+    fake_stripe.people.wait(3 * 86400)
+    deliver_all()
+
+    assert credits == [session.id]
+    assert fake_stripe.post.is_empty()
