@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from django import forms
@@ -18,6 +20,10 @@ from billing.admin.organizations import AmountField
 from billing.models import ShareVersion
 from billing.templatetags.money import money, price_line
 from catalog.models import PriceComponent, PriceVersion
+from catalog.prices import Tier, tiers_of
+
+# Dimensions times tiers: more than anybody can read.
+MAX_TIERS = 24
 
 if TYPE_CHECKING:
     _PriceForm = forms.ModelForm[PriceVersion]
@@ -57,12 +63,21 @@ class PriceForm(_PriceForm):
 class ComponentForm(_ComponentForm):
     """What one dimension costs."""
 
+    # Left out, the tier begins with the first unit.
+    from_quantity = forms.IntegerField(
+        label=_("Above how many"), min_value=0, initial=0, required=False
+    )
     amount_nanos = AmountField(lowest=0)
+    per_quantity = forms.IntegerField(label=_("For how many"), min_value=1, initial=1)
 
     class Meta:
         model = PriceComponent
-        fields = ["dimension", "amount_nanos", "per_quantity"]
-        labels = {"amount_nanos": _("Amount in US dollars"), "per_quantity": _("For how many")}
+        fields = ["dimension", "from_quantity", "amount_nanos", "per_quantity"]
+        labels = {"amount_nanos": _("Amount in US dollars")}
+
+    def clean_from_quantity(self) -> int:
+        """Return where the tier begins."""
+        return self.cleaned_data["from_quantity"] or 0
 
 
 class ComponentFormSet(_ComponentFormSet):
@@ -71,6 +86,36 @@ class ComponentFormSet(_ComponentFormSet):
     def get_form_kwargs(self, index: int | None) -> dict[str, Any]:
         """Let no form be left empty: the number of forms is the number of components."""
         return {**super().get_form_kwargs(index), "empty_permitted": False}
+
+    def clean(self) -> None:
+        """Insist on tiers that begin with the first unit, each after the one before it."""
+        super().clean()
+        if not any(self.errors):
+            require_tiers(self.components())
+
+    def components(self) -> dict[str, list[Tier]]:
+        """Return what was typed, as catalog.prices.add takes it."""
+        found: dict[str, list[Tier]] = defaultdict(list)
+        for row in self.cleaned_data:
+            tier = (row["from_quantity"], row["amount_nanos"], row["per_quantity"])
+            found[row["dimension"]].append(tier)
+        return {name: sorted(tiers) for name, tiers in found.items()}
+
+
+def require_tiers(components: Mapping[str, Sequence[Tier]]) -> None:
+    """Refuse tiers that leave a unit without a price or give it two.
+
+    Raises:
+        ValidationError
+    """
+    for name, tiers in components.items():
+        try:
+            tiers_of(tiers)
+        except ValueError as error:
+            raise forms.ValidationError(
+                _("%(name)s: the first tier begins above 0, and no two begin at the same number."),
+                params={"name": name},
+            ) from error
 
 
 class ComponentInline(RowInline):
@@ -82,7 +127,7 @@ class ComponentInline(RowInline):
     extra = 0
     min_num = 1
     ordering = ["pk"]
-    max_num = len(PriceComponent.Dimension.choices)
+    max_num = MAX_TIERS
     hide_title = True
     can_delete = False
 
@@ -92,11 +137,11 @@ class ComponentInline(RowInline):
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         """Show amounts in dollars once they are written."""
-        return ["dimension", "amount" if obj else "amount_nanos", "per_quantity"]
+        return ["dimension", "from_quantity", "amount" if obj else "amount_nanos", "per_quantity"]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         """Show what exists as text."""
-        return ["dimension", "amount", "per_quantity"] if obj else []
+        return ["dimension", "from_quantity", "amount", "per_quantity"] if obj else []
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Refuse: a price stays as it was."""
