@@ -26,6 +26,12 @@ _UNBALANCED = """
 """
 _LINES = "SELECT COUNT(*) FROM billing_ledgerentry WHERE transaction_id = NEW.id"
 _IS_SEALED = "SELECT 1 FROM billing_ledgertransaction WHERE id = NEW.transaction_id AND is_sealed"
+_OVER_REFUNDED = """
+    SELECT 1 FROM billing_hold AS hold WHERE hold.id = NEW.hold_id
+    AND COALESCE(hold.captured_nanos, 0) < NEW.amount_nanos + (
+        SELECT COALESCE(SUM(earlier.amount_nanos), 0) FROM billing_chargerefund AS earlier
+        WHERE earlier.hold_id = NEW.hold_id)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +104,19 @@ TRIGGERS: tuple[Trigger, ...] = (
         "DELETE",
         "ledger transactions do not change",
     ),
-    *_immutable("billing_shareversion", "share versions do not change", "publisher_bps"),
+    *_immutable(
+        "billing_shareversion",
+        "share versions do not change",
+        "publisher_bps, publisher_id, model_id, effective_from",
+    ),
+    *_immutable("billing_chargerefund", "refunds of charges do not change"),
+    Trigger(
+        "billing_chargerefund_within",
+        "billing_chargerefund",
+        "INSERT",
+        "more would be given back than was charged",
+        only_if=_OVER_REFUNDED,
+    ),
     *_immutable(
         "catalog_priceversion",
         "price versions do not change",

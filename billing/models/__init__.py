@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from billing.models.budgets import Budget, BudgetAlert, BudgetSet, SpendLimit, Unit
+from billing.models.corrections import Adjustment, ChargeRefund, ChargeRefundRun
 from billing.models.holds import Hold
 from billing.models.invoices import (
     BillingPeriod,
@@ -35,11 +36,14 @@ from billing.models.wallets import (
 )
 
 __all__ = [
+    "Adjustment",
     "AutoReload",
     "BillingPeriod",
     "Budget",
     "BudgetAlert",
     "BudgetSet",
+    "ChargeRefund",
+    "ChargeRefundRun",
     "CreditGrant",
     "CreditRefund",
     "Dispute",

@@ -78,10 +78,16 @@ class PayoutAccount(models.Model):
 
     organization = models.OneToOneField(Organization, models.PROTECT, related_name="payout_account")
     stripe_account = models.CharField(max_length=80, unique=True)
+    country = models.CharField(max_length=2, blank=True)
+    # Whether money may be transferred to it now.
     payouts_enabled = models.BooleanField(default=False)
     details_submitted = models.BooleanField(default=False)
     # What Stripe still wants to know, in its words.
     requirements = models.JSONField(default=list)
+    # Why Stripe has closed it, in its words.
+    disabled_reason = models.CharField(max_length=120, blank=True)
+    # Why the bank sent the last payment back, in Stripe's words.
+    bank_failure = models.CharField(max_length=200, blank=True)
     updated_at = models.DateTimeField(auto_now=True)
 
     def __str__(self) -> str:
@@ -89,7 +95,11 @@ class PayoutAccount(models.Model):
 
 
 class Payout(models.Model):
-    """Money that goes to a publisher: booked, sent once, and proved."""
+    """Money that goes to a publisher: booked, sent once, and proved.
+
+    Pending is booked; sent is handed to Stripe, with an outcome that is not known yet; paid is on
+    the publisher's account at Stripe. A failed or reversed one is payable again.
+    """
 
     class State(models.TextChoices):
         PENDING = "pending"
@@ -107,6 +117,8 @@ class Payout(models.Model):
     amount_minor = models.BigIntegerField()
     # What is less than a coin and stays payable.
     carry_nanos = models.BigIntegerField(default=0)
+    # What has come back so far, cumulative.
+    reversed_minor = models.BigIntegerField(default=0)
     state = models.CharField(max_length=8, choices=State.choices, default=State.PENDING)
     stripe_account = models.CharField(max_length=80)
     stripe_transfer = models.CharField(max_length=80, blank=True)
@@ -127,6 +139,10 @@ class Payout(models.Model):
             ),
             models.CheckConstraint(
                 condition=Q(amount_nanos__gt=0, amount_minor__gt=0), name="payout_positive"
+            ),
+            models.CheckConstraint(
+                condition=Q(reversed_minor__gte=0, reversed_minor__lte=F("amount_minor")),
+                name="payout_reversed_within",
             ),
         ]
 

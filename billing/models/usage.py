@@ -114,6 +114,10 @@ class UsageRollup(models.Model):
                 name="one_rollup_per_hour",
             )
         ]
+        indexes = [
+            # What a publisher's models earned, whoever called them.
+            models.Index(fields=["model_version_id", "hour"], name="rollup_of_version")
+        ]
 
     def __str__(self) -> str:
         return f"{self.organization_id} {self.hour}"
