@@ -35,27 +35,35 @@ def transactions_balance() -> list[str]:
 
 
 def held_is_open_holds() -> list[str]:
-    """A budget's `held` is the sum of its unsettled holds."""
+    """A budget's `held` is the sum, or the number, of its unsettled holds."""
     return _budgets_differ("held", Q(settlement=None), "reserved_nanos")
 
 
 def posted_is_captured_holds() -> list[str]:
-    """A budget's `posted` is the sum of its settled, captured holds."""
-    return _budgets_differ("posted", Q(settlement__isnull=False), "captured_nanos")
+    """A budget's `posted` is the sum, or the number, of its settled, captured holds."""
+    captured = Q(settlement__isnull=False, captured_nanos__isnull=False)
+    return _budgets_differ("posted", captured, "captured_nanos")
 
 
 def _budgets_differ(column: str, which: Q, amount: str) -> list[str]:
-    sums = dict(
+    counted = (
         Hold.objects.filter(which)
-        .values_list("budget_set__budgets")
-        .annotate(total=Coalesce(Sum(amount), 0))
-        .values_list("budget_set__budgets", "total")
+        .order_by()
+        .values("budget_set")
+        .annotate(nanos=Sum(amount), calls=Count("pk"))
     )
-    return [
-        f"budget {row['pk']}: {column} is {row[column]}, its holds say {sums.get(row['pk'], 0)}"
-        for row in Budget.objects.values("pk", column)
-        if row[column] != sums.get(row["pk"], 0)
-    ]
+    by_set = {row["budget_set"]: (row["nanos"], row["calls"]) for row in counted}
+    sums: dict[int, list[int]] = defaultdict(lambda: [0, 0])
+    members = BudgetSet.budgets.through.objects.filter(budgetset_id__in=by_set)
+    for set_id, budget_id in members.values_list("budgetset_id", "budget_id"):
+        for place, value in enumerate(by_set[set_id]):
+            sums[budget_id][place] += value
+    found = []
+    for row in Budget.objects.values("pk", "unit", column):
+        said = sums[row["pk"]][row["unit"] == Unit.CALLS]
+        if row[column] != said:
+            found.append(f"budget {row['pk']}: {column} is {row[column]}, its holds say {said}")
+    return found
 
 
 def caps_are_kept() -> list[str]:
