@@ -17,7 +17,7 @@ from django.db import connection, transaction
 
 from accounts.errors import MercatoError
 from accounts.keys import Caller
-from billing import budgets, bulk
+from billing import budgets, bulk, crashes
 from billing.budgets import BudgetRefs, Member
 from billing.errors import CostCeilingError, QuoteExpiredError
 from billing.ids import uuid7
@@ -133,6 +133,7 @@ def reserve_many(reservations: Sequence[Reservation]) -> list[Admission | Mercat
         if len(reservations) == 1:
             return [error]
     else:
+        crashes.point("admit.committed")
         return [Admission(one.budgets.members, left) for one in reservations]
     # Together they do not fit: request by request, in the order of arrival. A transaction each,
     # because locks of several organizations taken one after the other could wait in a circle.
@@ -164,10 +165,12 @@ def _admit(reservations: Sequence[Reservation]) -> dict[int, tuple[int, int]]:
             if row is None:
                 raise refusal(member, amount)
             left[member.budget_id] = row
+    crashes.point("admit.reserved")
     bulk.insert(Hold, _HOLD_COLUMNS, [_hold(reservation) for reservation in reservations])
     for reservation in reservations:
         if reservation.quote_id is not None:
             _use_quote(reservation, reservation.quote_id)
+    crashes.point("admit.stored")
     return left
 
 
@@ -227,10 +230,13 @@ def capture_many(reports: Sequence[Report]) -> list[bool]:
     # No savepoint inside a caller's transaction: a failure here ends that as well.
     with transaction.atomic(savepoint=False):
         ended = _end_captured(charged) | _end_voided(voided)
+        crashes.point("capture.ended")
         used = [usage_row(report) for report in charged if report.hold_id in ended]
         bulk.insert(UsageEvent, USAGE_COLUMNS, used)
         late = [report for report in reports if report.hold_id not in ended]
         UsageOrphan.objects.bulk_create(orphan(report) for report in late)
+        crashes.point("capture.used")
+    crashes.point("capture.committed")
     return [report.hold_id in ended for report in reports]
 
 
