@@ -15,11 +15,22 @@ class MeterBucket(models.Model):
     currency = models.CharField(max_length=3, default="usd")
     hour = models.DateTimeField()
     nanos = models.BigIntegerField(default=0)
+    # How much of it has been cut into reports so far.
+    cut_nanos = models.BigIntegerField(default=0)
 
     class Meta:
         constraints = [
             models.UniqueConstraint(
                 fields=["organization", "currency", "hour"], name="one_bucket_per_hour"
+            ),
+            models.CheckConstraint(
+                condition=Q(cut_nanos__gte=0, cut_nanos__lte=F("nanos")), name="cut_within_bucket"
+            ),
+        ]
+        indexes = [
+            # What is still to be reported.
+            models.Index(
+                fields=["hour"], condition=Q(nanos__gt=F("cut_nanos")), name="bucket_uncut"
             )
         ]
 
@@ -51,6 +62,8 @@ class MeterReport(models.Model):
     last_error = models.CharField(max_length=500, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
     first_sent_at = models.DateTimeField(null=True, blank=True)
+    # Nobody else sends for the same customer until then; also the wait after a failure.
+    claimed_until = models.DateTimeField(null=True, blank=True)
     accepted_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:

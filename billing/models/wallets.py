@@ -25,6 +25,9 @@ class Wallet(models.Model):
     # Used and not paid yet.
     owed_nanos = models.BigIntegerField(default=0)
     stripe_customer = models.CharField(max_length=80, blank=True)
+    # The metered subscription of a credit line, and from when on Stripe counts for it.
+    stripe_subscription = models.CharField(max_length=80, blank=True)
+    subscribed_at = models.DateTimeField(null=True, blank=True)
     # The saved card: Stripe's id of the payment method, and how its owner knows it.
     payment_method = models.CharField(max_length=80, blank=True)
     card_label = models.CharField(max_length=40, blank=True)
@@ -99,12 +102,17 @@ class TopUp(models.Model):
     credit_nanos = models.BigIntegerField()
     # What the card is charged without tax, in the currency's smallest coin.
     charge_minor = models.BigIntegerField()
+    # What was charged for tax on top of it; known when it is paid.
+    tax_minor = models.BigIntegerField(default=0)
     checkout_session = models.CharField(max_length=120, blank=True)
     payment_intent = models.CharField(max_length=120, blank=True)
     charge = models.CharField(max_length=120, blank=True)
     # Given back or clawed back so far, cumulative; see billing.clawback.
     clawed_back_nanos = models.BigIntegerField(default=0)
     refunded_nanos = models.BigIntegerField(default=0)
+    # Counts what Stripe's refunds and disputes have changed here: what was read at Stripe before
+    # the last change is not believed.
+    revision = models.PositiveIntegerField(default=0)
     failure = models.CharField(max_length=80, blank=True)
     created_by = models.ForeignKey(
         "accounts.User", models.SET_NULL, null=True, blank=True, related_name="+"
