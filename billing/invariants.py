@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 
 from django.db.models import Count, F, Q, Sum
@@ -11,6 +12,7 @@ from accounts.models import AuditEntry, Organization
 from billing import chains, finished, ledger, triggers
 from billing.models import (
     Budget,
+    BudgetSet,
     CreditGrant,
     Earning,
     Hold,
@@ -18,6 +20,7 @@ from billing.models import (
     LedgerEntry,
     LedgerTransaction,
     Settlement,
+    Unit,
     UsageEvent,
     UsageRollup,
     Wallet,
