@@ -143,6 +143,13 @@ def digest(booked: LedgerTransaction, entries: Iterable[tuple[str, int]]) -> str
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def digest_of(booked: LedgerTransaction) -> str:
+    """Return the digest that a transaction should have, worked out from its rows."""
+    return digest(
+        booked, [(entry.account.code, entry.amount_nanos) for entry in booked.entries.all()]
+    )
+
+
 def reverse(
     booked: LedgerTransaction, *, kind: str, actor: User | None, reason: str
 ) -> tuple[LedgerTransaction, bool]:
