@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.apps import AppConfig
+from django.contrib.auth.signals import user_logged_in
 
 
 class AccountsConfig(AppConfig):
@@ -12,5 +13,7 @@ class AccountsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Tell the API description about keys."""
-        from accounts import openapi  # noqa: F401
+        """Tell the API description about keys, and note the language of who signs in."""
+        from accounts import languages, openapi  # noqa: F401
+
+        user_logged_in.connect(languages.note_sign_in)

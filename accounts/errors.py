@@ -10,6 +10,8 @@ class MercatoError(Exception):
     status_code = 500
     # Seconds after which trying again makes sense; sent as Retry-After.
     retry_after: int | None = None
+    # More headers of the answer, such as what is left of a cap.
+    headers: tuple[tuple[str, str], ...] = ()
 
     def __init__(self, message: str, *, param: str | None = None) -> None:
         self.message = message
@@ -69,6 +71,21 @@ class ConflictError(MercatoError):
 
     code = "conflict"
     status_code = 409
+
+
+class IdempotencyMismatchError(MercatoError):
+    """The Idempotency-Key was used with another request."""
+
+    code = "idempotency_mismatch"
+    status_code = 422
+
+
+class IdempotencyInProgressError(MercatoError):
+    """The first request with this Idempotency-Key still runs."""
+
+    code = "idempotency_in_progress"
+    status_code = 409
+    retry_after = 1
 
 
 class PayloadTooLargeError(MercatoError):

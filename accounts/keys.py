@@ -16,7 +16,9 @@ from accounts import audit
 from accounts.errors import AuthenticationError
 from accounts.models import ApiKey, Organization, User
 
-SCOPES = ("predict", "train", "read")
+SCOPES = ("predict", "train", "read", "billing", "webhooks")
+# What a key may do unless it is asked for more: not raise its own cap, not send events elsewhere.
+DEFAULT_SCOPES = ("predict", "train", "read")
 # How long a process believes what it read about a key; a revoked key dies within it.
 CACHE_SECONDS = 5.0
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -53,7 +55,7 @@ def issue(
         prefix=secret[:12],
         last4=secret[-4:],
         digest=digest(secret),
-        scopes=list(SCOPES) if scopes is None else scopes,
+        scopes=list(DEFAULT_SCOPES) if scopes is None else scopes,
         created_by=created_by,
         expires_at=expires_at,
     )

@@ -18,6 +18,9 @@ from accounts.models import Membership, Organization, User
 # Who may make keys, set limits and start what costs money; a viewer only looks.
 MAKERS = frozenset({Membership.Role.OWNER, Membership.Role.DEVELOPER})
 
+# Who decides about money: budgets, cards, payouts.
+PAYERS = frozenset({Membership.Role.OWNER})
+
 P = ParamSpec("P")
 
 
@@ -27,6 +30,7 @@ class ConsoleRequest(HttpRequest):
     user: User
     organization: Organization
     may_change: bool
+    may_pay: bool
 
 
 View = Callable[Concatenate[ConsoleRequest, P], HttpResponse]
@@ -54,6 +58,19 @@ def maker_required(view: View[P]) -> Callable[Concatenate[HttpRequest, P], HttpR
     @wraps(view)
     def guarded(request: ConsoleRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
         if not request.may_change:
+            raise PermissionDenied
+        return view(request, *args, **kwargs)
+
+    return guarded
+
+
+def owner_required(view: View[P]) -> Callable[Concatenate[HttpRequest, P], HttpResponse]:
+    """Let owners in; others are told that the role does not allow it."""
+
+    @organization_required
+    @wraps(view)
+    def guarded(request: ConsoleRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+        if not request.may_pay:
             raise PermissionDenied
         return view(request, *args, **kwargs)
 
@@ -93,4 +110,5 @@ def _admit(request: HttpRequest, membership: Membership) -> ConsoleRequest:
     member = cast(ConsoleRequest, request)
     member.organization = membership.organization
     member.may_change = membership.role in MAKERS
+    member.may_pay = membership.role in PAYERS
     return member

@@ -14,7 +14,7 @@ from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from accounts.keys import SCOPES
+from accounts.keys import DEFAULT_SCOPES
 from accounts.models import ApiKey, Organization
 from billing.models import Hold, UsageRollup
 from billing.models.holds import HoldQuerySet
@@ -71,8 +71,10 @@ class KeyForm(forms.Form):
             ("predict", _("run models")),
             ("train", _("train models")),
             ("read", _("read usage and balance")),
+            ("billing", _("change budgets")),
+            ("webhooks", _("change webhooks")),
         ],
-        initial=list(SCOPES),
+        initial=list(DEFAULT_SCOPES),
         widget=forms.CheckboxSelectMultiple(attrs={"class": "checkbox checkbox-sm"}),
     )
     monthly_limit = AmountField(

@@ -205,7 +205,7 @@ def _bare(output: list[dict[str, Any]]) -> list[Any]:
 
 
 async def _send_error(send: Send, error: MercatoError, request_id: str) -> None:
-    extra = []
+    extra = [(name.lower().encode(), value.encode()) for name, value in error.headers]
     if error.retry_after is not None:
         extra.append((b"retry-after", str(error.retry_after).encode()))
     if error.status_code == 401:

@@ -78,21 +78,6 @@ class PredictionTimeoutError(MercatoError):
     retry_after = 1
 
 
-class IdempotencyMismatchError(MercatoError):
-    """The Idempotency-Key was used with another request."""
-
-    code = "idempotency_mismatch"
-    status_code = 422
-
-
-class IdempotencyInProgressError(MercatoError):
-    """The first request with this Idempotency-Key is still running."""
-
-    code = "idempotency_in_progress"
-    status_code = 409
-    retry_after = 1
-
-
 _INPUT_ERRORS: dict[str, type[MercatoError]] = {
     kind.code: kind
     for kind in (

@@ -14,7 +14,11 @@ from uuid import UUID
 from django.conf import settings
 from django.db import IntegrityError, close_old_connections, transaction
 
-from accounts.errors import MercatoError
+from accounts.errors import (
+    IdempotencyInProgressError,
+    IdempotencyMismatchError,
+    MercatoError,
+)
 from accounts.keys import Caller
 from billing.ids import uuid7
 from billing.models import Hold
@@ -187,11 +191,11 @@ def _is_abandoned(earlier: Prediction) -> bool:
 
 def _replay(call: Call, earlier: Prediction) -> Replay:
     if earlier.fingerprint != call.fingerprint:
-        raise errors.IdempotencyMismatchError(
+        raise IdempotencyMismatchError(
             "This Idempotency-Key was used with another request.", param="Idempotency-Key"
         )
     if earlier.status == Status.PROCESSING:
-        raise errors.IdempotencyInProgressError("The first request with this key still runs.")
+        raise IdempotencyInProgressError("The first request with this key still runs.")
     if earlier.status == Status.FAILED:
         raise errors.ModelFailedError("The model failed on this input.")
     assert earlier.answer is not None

@@ -110,6 +110,8 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
         response["WWW-Authenticate"] = "Bearer"
     if known.retry_after is not None:
         response["Retry-After"] = str(known.retry_after)
+    for name, value in known.headers:
+        response[name] = value
     return response
 
 

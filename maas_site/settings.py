@@ -203,6 +203,8 @@ EMAIL_HOST = env.text("EMAIL_HOST")
 EMAIL_PORT = env.integer("EMAIL_PORT", 587, low=1, high=65535)
 EMAIL_HOST_USER = env.text("EMAIL_HOST_USER")
 EMAIL_HOST_PASSWORD = env.text("EMAIL_HOST_PASSWORD")
+# Seconds: a server that hangs must not stop the mail to others.
+EMAIL_TIMEOUT = 10
 EMAIL_USE_TLS = env.boolean("EMAIL_USE_TLS", default=True)
 DEFAULT_FROM_EMAIL = env.text("MERCATO_MAIL_FROM", "mercato@localhost")
 EMAIL_BACKEND = (
@@ -263,6 +265,13 @@ CURRENCY = "usd"
 TRIAL_CREDIT_NANOS = env.nanos("MERCATO_TRIAL_CREDIT", "5.00")
 MONTHLY_LIMIT_NANOS = env.nanos("MERCATO_MONTHLY_LIMIT", "100.00")
 PUBLISHER_SHARE_BPS = env.integer("MERCATO_PUBLISHER_SHARE_BPS", 8000, low=0, high=10_000)
+PRICE_APPROVAL = env.boolean("MERCATO_PRICE_APPROVAL", default=True)
+PRICE_NOTICE_DAYS = env.integer("MERCATO_PRICE_NOTICE_DAYS", 14, low=0, high=365)
+QUOTE_MINUTES = env.integer("MERCATO_QUOTE_MINUTES", 60, low=1, high=10_080)
+EARNINGS_HOLD_DAYS = env.integer("MERCATO_EARNINGS_HOLD_DAYS", 30, low=0, high=365)
+PAYOUT_MINIMUM_NANOS = env.nanos("MERCATO_PAYOUT_MINIMUM", "10.00")
+PAYOUT_DAY = env.integer("MERCATO_PAYOUT_DAY", 1, low=1, high=28)
+TWO_PERSON_CORRECTIONS = env.boolean("MERCATO_TWO_PERSON_CORRECTIONS", default=False)
 
 # Stripe -------------------------------------------------------------------------------------
 STRIPE_SECRET_KEY = env.stripe_key()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
 from django.template.loader import render_to_string
 from django.urls import reverse
 from django.views.decorators.http import require_GET
+from django.views.i18n import set_language
 
+from accounts import languages
+from accounts.models import User
 from catalog import listing, snippets
 
 FEATURED = 6
@@ -25,6 +28,14 @@ def home(request: HttpRequest) -> HttpResponse:
         "keys_url": reverse("keys"),
     }
     return render(request, "home.html", context)
+
+
+def language(request: HttpRequest) -> HttpResponseBase:
+    """Switch the language; a person who is signed in also gets mail in it."""
+    answer = set_language(request)
+    if request.method == "POST" and isinstance(request.user, User):
+        languages.note(request.user, request.POST.get("language", ""))
+    return answer
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:

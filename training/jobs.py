@@ -14,13 +14,12 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
 
-from accounts.errors import UnknownFieldError
+from accounts.errors import IdempotencyMismatchError, UnknownFieldError
 from accounts.keys import Caller
 from accounts.models import Organization
 from billing import holds, shares
 from billing.models import Hold
 from catalog.models.models import NAME
-from inference.errors import IdempotencyMismatchError
 from training import doorbell, estimates
 from training.errors import (
     InvalidDataError,

@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 from accounts.models.audit import AuditEntry
+from accounts.models.idempotency import IdempotentAnswer
 from accounts.models.keys import ApiKey
+from accounts.models.mail import OutgoingMail
 from accounts.models.organizations import Membership, Organization
 from accounts.models.users import User
 
-__all__ = ["ApiKey", "AuditEntry", "Membership", "Organization", "User"]
+__all__ = [
+    "ApiKey",
+    "AuditEntry",
+    "IdempotentAnswer",
+    "Membership",
+    "Organization",
+    "OutgoingMail",
+    "User",
+]

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from billing.models.budgets import Budget, BudgetAlert, BudgetSet, SpendLimit, Unit
+from billing.models.budgets import (
+    BalanceAlert,
+    BalanceWatch,
+    Budget,
+    BudgetAlert,
+    BudgetSet,
+    SpendLimit,
+    Unit,
+)
 from billing.models.corrections import Adjustment, ChargeRefund, ChargeRefundRun
 from billing.models.holds import Hold
 from billing.models.invoices import (
@@ -38,6 +46,8 @@ from billing.models.wallets import (
 __all__ = [
     "Adjustment",
     "AutoReload",
+    "BalanceAlert",
+    "BalanceWatch",
     "BillingPeriod",
     "Budget",
     "BudgetAlert",

@@ -137,18 +137,60 @@ class BudgetAlert(models.Model):
     percent = models.PositiveSmallIntegerField()
     # What was used when the threshold was passed, in the budget's unit.
     used = models.BigIntegerField()
+    # Whether a run was refused: it could have cost more than was left.
+    was_refused = models.BooleanField(default=False)
     created_at = models.DateTimeField(auto_now_add=True)
-    # When the mail was handed over; the webhooks have rows of their own.
+    # When its mails and its webhooks became rows of their own, to be sent.
     mailed_at = models.DateTimeField(null=True, blank=True)
+    announced_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         ordering = ["-id"]
         constraints = [
             models.UniqueConstraint(fields=["budget", "percent"], name="one_alert_per_threshold")
         ]
+        indexes = [
+            models.Index(fields=["id"], condition=Q(mailed_at=None), name="alert_not_mailed"),
+            models.Index(fields=["id"], condition=Q(announced_at=None), name="alert_not_announced"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.budget_id}: {self.percent} %"
+
+
+class BalanceWatch(models.Model):
+    """Below which balance the owners of an organization want to be told."""
+
+    organization = models.OneToOneField(Organization, models.CASCADE, related_name="balance_watch")
+    threshold_nanos = models.BigIntegerField()
+    # Set while the balance is below: told once, until it has been above again.
+    is_low = models.BooleanField(default=False)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(condition=Q(threshold_nanos__gt=0), name="watch_positive")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.organization_id}: below {self.threshold_nanos}"
+
+
+class BalanceAlert(models.Model):
+    """A balance has fallen below what its owner set."""
+
+    organization = models.ForeignKey(Organization, models.CASCADE, related_name="balance_alerts")
+    threshold_nanos = models.BigIntegerField()
+    balance_nanos = models.BigIntegerField()
+    created_at = models.DateTimeField(auto_now_add=True)
+    mailed_at = models.DateTimeField(null=True, blank=True)
+    announced_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return f"{self.organization_id}: {self.balance_nanos}"
 
 
 # Used by the conditional UPDATE of billing.holds and by tests that look for a passed cap.

@@ -132,7 +132,7 @@ def test_a_key_is_printed_and_nothing_else(organization: Organization) -> None:
     caller = keys.authenticate(printed.strip())
     assert printed == f"{printed.strip()}\n"
     assert caller.organization_id == organization.pk
-    assert caller.scopes == set(keys.SCOPES)
+    assert caller.scopes == set(keys.DEFAULT_SCOPES)
 
 
 def test_a_key_gets_the_scopes_it_was_asked_for(organization: Organization) -> None:

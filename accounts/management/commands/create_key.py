@@ -21,7 +21,7 @@ class Command(BaseCommand):
             "--scope",
             action="append",
             choices=keys.SCOPES,
-            help="What the key may do; may be repeated. Everything, if not given.",
+            help="What the key may do; may be repeated. Run, train and read, if not given.",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
