@@ -110,6 +110,17 @@ def invoice_line(raw: stripe.InvoiceLineItem) -> objects.InvoiceLine:
     )
 
 
+def invoice_item(raw: stripe.InvoiceItem) -> objects.InvoiceItem:
+    """Return a line that was added to a draft."""
+    return objects.InvoiceItem(
+        id=raw.id,
+        invoice=key(raw.invoice),
+        amount=raw.amount,
+        currency=raw.currency,
+        description=raw.description or "",
+    )
+
+
 def invoice(raw: stripe.Invoice) -> objects.Invoice:
     """Return an invoice with its first lines."""
     contract = raw.parent.subscription_details if raw.parent else None

@@ -266,6 +266,49 @@ class Invoicing(Area):
                 )
             )
 
+    def add_invoice_item(
+        self,
+        *,
+        invoice: str,
+        customer: str,
+        amount: int,
+        currency: str,
+        description: str,
+        key: str,
+    ) -> objects.InvoiceItem:
+        """Add a line to a draft.
+
+        Args:
+            invoice: The draft.
+            customer: Whose it is.
+            amount: Minor units; negative takes off.
+            currency: Three small letters.
+            description: What the customer reads.
+            key: The idempotency key.
+        """
+        with mapped():
+            return convert.invoice_item(
+                self._v1.invoice_items.create(
+                    {
+                        "invoice": invoice,
+                        "customer": customer,
+                        "amount": amount,
+                        "currency": currency,
+                        "description": description,
+                    },
+                    once(key),
+                )
+            )
+
+    def invoice_payments(self, invoice: str) -> list[str]:
+        """Return the payment intents that have paid an invoice."""
+        with mapped():
+            page = self._v1.invoice_payments.list(
+                {"invoice": invoice, "status": "paid", "limit": PAGE}
+            )
+            intents = [each.payment.payment_intent for each in page.auto_paging_iter()]
+        return [convert.key(each) for each in intents if each is not None]
+
     def finalize_invoice(self, invoice: str, *, key: str) -> objects.Invoice:
         """Make a draft final, and have it paid."""
         with mapped():

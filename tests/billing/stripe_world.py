@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from billing import webhooks
 from billing.models import StripeEvent
 from billing.stripe import client, objects
+from billing.stripe.gateway import StripeGateway
 
 
 def deliver_all() -> None:
@@ -26,10 +27,15 @@ def make_customer(name: str = "acme") -> objects.Customer:
 
 
 def open_topup(
-    customer: objects.Customer, amount: int = 2000, *, reference: str = "t1", tax: bool = False
+    customer: objects.Customer,
+    amount: int = 2000,
+    *,
+    reference: str = "t1",
+    tax: bool = False,
+    gateway: StripeGateway | None = None,
 ) -> objects.CheckoutSession:
     """Open a payment page at the fake, for an amount of cents."""
-    return client.gateway().create_topup_session(
+    return (gateway or client.gateway()).create_topup_session(
         customer=customer.id,
         amount=amount,
         currency="usd",

@@ -262,6 +262,48 @@ def update_invoice(world: World, given: Body, invoice: str) -> Body:
     return _counted(world, need(world, invoice, "invoice"))
 
 
+@route("POST", "/v1/invoiceitems", "InvoiceItemCreateParams")
+def add_item(world: World, given: Body) -> Body:
+    """Add a line to a draft."""
+    found = need(world, given.get("invoice", ""), "invoice")
+    need(world, given["customer"], "customer")
+    if found["status"] != "draft":
+        raise Refusal("This invoice is final and cannot be changed.", code="invoice_not_editable")
+    text = given.get("description") or ""
+    period = (found["period_start"], found["period_end"])
+    line = _line(world, given["currency"], given["amount"], text, *period)
+    found["lines"]["data"].append(line)
+    _counted(world, found)
+    return world.add(
+        {
+            "id": world.new_id("ii"),
+            "object": "invoiceitem",
+            "invoice": found["id"],
+            "customer": given["customer"],
+            "amount": given["amount"],
+            "currency": given["currency"],
+            "description": text,
+        }
+    )
+
+
+@route("GET", "/v1/invoice_payments", "InvoicePaymentListParams")
+def list_payments(world: World, given: Body) -> Body:
+    """List what has paid an invoice."""
+    invoice = need(world, given.get("invoice", ""), "invoice")
+    intent = invoice["payment_intent_id"]
+    paid = {
+        "id": f"inpay_{invoice['id']}",
+        "object": "invoice_payment",
+        "invoice": invoice["id"],
+        "amount_paid": invoice["amount_paid"],
+        "status": "paid",
+        "payment": {"type": "payment_intent", "payment_intent": intent},
+        "created": invoice["created"],
+    }
+    return page([paid] if intent else [], given, "/v1/invoice_payments")
+
+
 @route("POST", "/v1/invoices/{invoice}/finalize", "InvoiceFinalizeInvoiceParams")
 def finalize_invoice(world: World, given: Body, invoice: str) -> Body:
     """Make a draft final."""

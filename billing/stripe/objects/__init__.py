@@ -22,6 +22,7 @@ from billing.stripe.objects.connect import (
 from billing.stripe.objects.invoicing import (
     CreditNote,
     Invoice,
+    InvoiceItem,
     InvoiceLine,
     Meter,
     MeterEvent,
@@ -58,6 +59,7 @@ __all__ = [
     "Dispute",
     "Event",
     "Invoice",
+    "InvoiceItem",
     "InvoiceLine",
     "Meter",
     "MeterEvent",

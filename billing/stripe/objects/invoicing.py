@@ -143,6 +143,17 @@ class Invoice:
 
 
 @dataclass(frozen=True, slots=True)
+class InvoiceItem:
+    """A line that was added to a draft by hand; `amount` in minor units, may be negative."""
+
+    id: str
+    invoice: str
+    amount: int
+    currency: str
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
 class CreditNote:
     """A correction of an invoice that is final."""
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
 from django.test import Client
 from django.utils import timezone
 
@@ -409,3 +410,28 @@ def test_a_late_webhook_changes_nothing(fake_stripe: FakeStripe, credits: list[s
 
     assert credits == [session.id]
     assert fake_stripe.post.is_empty()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_workers_that_race_apply_each_event_once(fake_stripe: FakeStripe) -> None:
+    """Invariant 12: delivered and handled by four at once, each payment takes effect once."""
+    applied: list[str] = []
+
+    @webhooks.handles("customer.created", fetch=lambda event: None)
+    def apply(event: StripeEvent, nothing: None) -> None:
+        applied.append(event.object_id)
+
+    made = sorted(make_customer(f"c{number}").id for number in range(12))
+    fake_stripe.post.duplicate(2)
+
+    def work(_: int) -> None:
+        try:
+            webhooks.deliver_fake()
+            webhooks.handle_due()
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(8)))
+
+    assert sorted(applied) == made
