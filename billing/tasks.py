@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from billing import holds, settlement, webhooks
+from billing import charge_refunds, earnings, holds, settlement, webhooks
 
 
 @shared_task(name="billing.settle")
@@ -30,3 +30,15 @@ def handle_webhooks() -> None:
 def backfill_webhooks() -> None:
     """Fetch what Stripe wanted to tell us and could not."""
     webhooks.backfill()
+
+
+@shared_task(name="billing.release_earnings")
+def release_earnings() -> None:
+    """Make payable what publishers have earned long enough ago."""
+    earnings.release_due()
+
+
+@shared_task(name="billing.resume_refunds")
+def resume_refunds() -> None:
+    """Go on with giving back the charges of a version."""
+    charge_refunds.resume_runs()

@@ -31,6 +31,8 @@ app.conf.update(
             ("expire-holds", "billing.expire_holds", 5.0),
             ("handle-webhooks", "billing.handle_webhooks", 2.0),
             ("backfill-webhooks", "billing.backfill_webhooks", 86400.0),
+            ("release-earnings", "billing.release_earnings", 3600.0),
+            ("resume-refunds", "billing.resume_refunds", 60.0),
             ("forget-predictions", "inference.forget_predictions", 300.0),
             ("sweep-jobs", "training.sweep", 3.0),
         ]
