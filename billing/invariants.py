@@ -11,6 +11,7 @@ from billing.checks.books import (
     transactions_balance,
 )
 from billing.checks.caps import caps_are_kept, held_is_open_holds, posted_is_captured_holds
+from billing.checks.rating import usage_is_rated_by_its_price
 from billing.checks.trouble import Trouble
 from billing.checks.usage import (
     meters_are_the_ledger,
@@ -34,6 +35,7 @@ CHECKS: tuple[Check, ...] = (
     posted_is_captured_holds,
     caps_are_kept,
     usage_is_captured_holds,
+    usage_is_rated_by_its_price,
     settlements_are_their_holds,
     wallets_are_the_ledger,
     wallets_are_their_budgets,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 from billing.errors import UnratedError
 from catalog.models import PriceVersion
-from catalog.prices import Tier
+from catalog.prices import Components, Tier, tiers_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,52 @@ def plan_of(price: PriceVersion) -> PricePlan:
         min_charge_nanos=price.min_charge_nanos,
         components={name: tuple(sorted(found)) for name, found in tiers.items()},
     )
+
+
+def plan_from(
+    components: Components, min_charge_nanos: int = 0, currency: str = "usd"
+) -> PricePlan:
+    """Return a price that is not stored yet as a plain value; its version is 0.
+
+    Raises:
+        ValueError: Tiers do not begin at 0 or do not rise, or an amount is negative.
+    """
+    return PricePlan(
+        price_version_id=0,
+        currency=currency,
+        min_charge_nanos=min_charge_nanos,
+        components={name: tuple(tiers_of(price)) for name, price in components.items()},
+    )
+
+
+def is_higher(new: PricePlan, old: PricePlan) -> bool:
+    """Whether anything a run may use costs more by one price than by another.
+
+    The difference of two prices of a dimension is made of straight pieces, so it is enough to look
+    where a piece begins, and at the slope of the last one.
+    """
+    if new.min_charge_nanos > old.min_charge_nanos:
+        return True
+    return any(_is_steeper(new, old, name) for name in new.components)
+
+
+def _is_steeper(new: PricePlan, old: PricePlan, name: str) -> bool:
+    tiers, before = new.components[name], old.components.get(name, ((0, 0, 1),))
+    for start in {start for start, _, _ in (*tiers, *before)}:
+        if _exact(tiers, start) > _exact(before, start):
+            return True
+    (_, amount, per), (_, amount_before, per_before) = tiers[-1], before[-1]
+    return amount * per_before > amount_before * per
+
+
+def _exact(tiers: Sequence[Tier], quantity: int) -> Fraction:
+    """Return what a quantity of one dimension costs, not rounded."""
+    total, left = Fraction(0), quantity
+    for start, amount, per in reversed(tiers):
+        if left > start:
+            total += Fraction(amount * (left - start), per)
+            left = start
+    return total
 
 
 def rate(plan: PricePlan, quantities: Mapping[str, int]) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from rest_framework import serializers
 
 
@@ -63,3 +65,26 @@ class ListOfUsage(serializers.Serializer[object]):
     data = UsageSerializer(many=True)  # type: ignore[assignment]  # the field, not the property
     has_more = serializers.BooleanField()
     next_cursor = serializers.CharField(allow_null=True)
+
+
+class PriceComponentSerializer(serializers.Serializer[object]):
+    """The price of one dimension, or of one tier of it."""
+
+    dimension = serializers.CharField()
+    amount = serializers.CharField()
+    per = serializers.IntegerField()
+
+    def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
+        """Add the field whose name the language itself uses."""
+        above = serializers.IntegerField(help_text="The tier's units of a run are above this.")
+        return {**super().get_fields(), "from": above}
+
+
+class PriceSerializer(serializers.Serializer[object]):
+    """A price version."""
+
+    version = serializers.IntegerField()
+    currency = serializers.CharField()
+    minimum = serializers.CharField()
+    effective_from = serializers.DateTimeField()
+    components = PriceComponentSerializer(many=True)

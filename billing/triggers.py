@@ -124,6 +124,38 @@ TRIGGERS: tuple[Trigger, ...] = (
     ),
     *_immutable("catalog_pricecomponent", "price versions do not change"),
     *_immutable(
+        "catalog_pricechange",
+        "a proposed price does not change",
+        "model_id, sku, min_charge_nanos, components, effective_from, proposed_by_id, reason",
+    ),
+    Trigger(
+        "catalog_pricechange_decided",
+        "catalog_pricechange",
+        "UPDATE OF state, decided_by_id",
+        "a price change is decided once",
+        when="OLD.state <> 'proposed'",
+    ),
+    Trigger(
+        "catalog_modelversion_policy",
+        "catalog_modelversion",
+        "UPDATE OF outcome_policy",
+        "the outcome policy of a version does not change",
+        when="NEW.outcome_policy <> OLD.outcome_policy",
+    ),
+    *_immutable(
+        "billing_quote",
+        "a quote does not change",
+        "organization_id, model_version_id, price_version_id, share_version_id, quantities, "
+        "subject, currency, amount_nanos, expires_at",
+    ),
+    Trigger(
+        "billing_quote_used",
+        "billing_quote",
+        "UPDATE OF hold_id",
+        "a quote is used once",
+        when="OLD.hold_id IS NOT NULL",
+    ),
+    *_immutable(
         "billing_invoice",
         "an invoice does not change",
         "number, used_nanos, subtotal_minor, tax_minor, total_minor, frozen, sha256",

@@ -27,13 +27,34 @@ def newest(model: MLModel) -> PriceVersion | None:
     return max(applied, key=lambda price: (price.effective_from, price.pk), default=None)
 
 
-def current_sku(sku: str) -> PriceVersion:
+def following(model: MLModel) -> PriceVersion | None:
+    """Return the next price of a model whose `prices__components` are prefetched."""
+    now = timezone.now()
+    coming = [price for price in model.prices.all() if price.effective_from > now]
+    return min(coming, key=lambda price: (price.effective_from, -price.pk), default=None)
+
+
+def upcoming(model: MLModel) -> list[PriceVersion]:
+    """Return the prices of a model that are yet to take effect, the next one first."""
+    coming = PriceVersion.objects.filter(model=model, effective_from__gt=timezone.now())
+    return list(coming.prefetch_related("components").order_by("effective_from", "id"))
+
+
+def current_sku(sku: str, at: datetime | None = None) -> PriceVersion:
     """Return the price of something that belongs to no model, such as `training.cpu`.
+
+    Args:
+        at: The instant it must apply at; now if empty.
 
     Raises:
         NoPriceError: An operator has not set it.
     """
-    price = PriceVersion.objects.current().filter(sku=sku).prefetch_related("components").first()
+    price = (
+        PriceVersion.objects.at(at or timezone.now())
+        .filter(sku=sku)
+        .prefetch_related("components")
+        .first()
+    )
     if price is None:
         raise NoPriceError(f"{sku} has no price.")
     return price

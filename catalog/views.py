@@ -63,6 +63,7 @@ def model(request: HttpRequest, owner: str, name: str) -> HttpResponse:
         "version": version,
         "versions": versions,
         "price": prices.current(found),
+        "next_price": next(iter(prices.upcoming(found)), None),
         "tab": tab if tab in TABS else TABS[0],
     }
     if version is not None:

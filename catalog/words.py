@@ -22,12 +22,6 @@ STATUSES: dict[str, str | Promise] = {
     "published": _("Published"),
     "withdrawn": _("Withdrawn"),
 }
-OUTCOMES: dict[str, str | Promise] = {
-    "succeeded": _("Succeeded"),
-    "model_error": _("The model failed"),
-    "platform_error": _("The site failed"),
-    "canceled": _("Canceled before it started"),
-}
 METRICS: dict[str, str | Promise] = {
     "accuracy": _("Accuracy"),
     "accuracy_varied": _("Accuracy on varied images"),

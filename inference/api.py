@@ -11,10 +11,11 @@ from rest_framework.views import APIView
 
 from accounts import paging
 from accounts.authentication import organization_of
-from billing.money import decimal_text
+from billing import outcomes
+from billing.api.prices import price_json
 from catalog import prices, search
 from catalog.errors import ModelNotFoundError
-from catalog.models import MLModel, ModelVersion, PriceVersion
+from catalog.models import MLModel, ModelVersion
 from catalog.models.models import MLModelQuerySet
 from inference.serializers import ListOfModels, ModelSerializer
 
@@ -84,7 +85,8 @@ def as_json(model: MLModel) -> dict[str, Any]:
         "task": model.task,
         "framework": model.framework,
         "version": _version_json(version),
-        "price": _price_json(prices.newest(model)),
+        "price": price_json(prices.newest(model)),
+        "next_price": price_json(prices.following(model)),
     }
 
 
@@ -96,25 +98,8 @@ def _version_json(version: ModelVersion) -> dict[str, Any]:
         "parameters": version.parameters,
         "metrics": version.metrics,
         "signature": version.signature,
-        "outcome_policy": version.outcome_policy,
+        "outcome_policy": outcomes.complete(version.outcome_policy),
+        "outcome_policy_text": outcomes.texts(),
         "latency_us": version.latency_us,
         "published_at": version.published_at,
-    }
-
-
-def _price_json(price: PriceVersion | None) -> dict[str, Any] | None:
-    if price is None:
-        return None
-    return {
-        "version": price.pk,
-        "currency": price.currency,
-        "minimum": decimal_text(price.min_charge_nanos),
-        "components": [
-            {
-                "dimension": item.dimension,
-                "amount": decimal_text(item.amount_nanos),
-                "per": item.per_quantity,
-            }
-            for item in price.components.all()
-        ],
     }

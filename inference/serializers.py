@@ -4,29 +4,14 @@ from __future__ import annotations
 
 from rest_framework import serializers
 
+from billing.serializers import PriceSerializer
+
 
 class BilingualSerializer(serializers.Serializer[object]):
     """A text in two languages."""
 
     en = serializers.CharField()
     zh = serializers.CharField()
-
-
-class PriceComponentSerializer(serializers.Serializer[object]):
-    """The price of one dimension."""
-
-    dimension = serializers.CharField()
-    amount = serializers.CharField()
-    per = serializers.IntegerField()
-
-
-class PriceSerializer(serializers.Serializer[object]):
-    """A price version."""
-
-    version = serializers.IntegerField()
-    currency = serializers.CharField()
-    minimum = serializers.CharField()
-    components = PriceComponentSerializer(many=True)
 
 
 class VersionSerializer(serializers.Serializer[object]):
@@ -38,7 +23,8 @@ class VersionSerializer(serializers.Serializer[object]):
     parameters = serializers.IntegerField()
     metrics = serializers.JSONField()
     signature = serializers.JSONField()
-    outcome_policy = serializers.JSONField()
+    outcome_policy = serializers.JSONField(help_text="Outcome: percent of the price.")
+    outcome_policy_text = serializers.JSONField(help_text="Outcome: what it means.")
     latency_us = serializers.IntegerField(allow_null=True)
     published_at = serializers.DateTimeField(allow_null=True)
 
@@ -56,6 +42,7 @@ class ModelSerializer(serializers.Serializer[object]):
     framework = serializers.CharField()
     version = VersionSerializer()
     price = PriceSerializer(allow_null=True)
+    next_price = PriceSerializer(allow_null=True, help_text="What is announced.")
 
 
 class ListOfModels(serializers.Serializer[object]):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from django.conf import settings
 
+from billing.outcomes import TRAINING_POLICY
 from billing.rating import PricePlan, plan_of, rate
 from catalog import prices
 from training.errors import DataUnavailableError, RecipeUnavailableError, TrainingTooLongError
@@ -21,8 +22,8 @@ MARGIN = 3
 _MIN_SECONDS = 120
 _MS = 1000
 
-# What a run is billed, by how it ended. A canceled run used compute; a failure costs nothing.
-POLICY = {"succeeded": 100, "model_error": 0, "platform_error": 0, "canceled": 100}
+# What a training is billed, by how it ended.
+POLICY = TRAINING_POLICY
 BILLING = (
     "You pay for the compute of the run that finishes, at most the reserved amount. "
     "Canceled before it starts: nothing; canceled later: the compute used until then. "

@@ -59,7 +59,7 @@ class Ending:
     """How an attempt ended for good."""
 
     state: str
-    # The outcome that billing knows: succeeded, model_error, platform_error, canceled.
+    # One of billing.outcomes.OUTCOMES.
     outcome: str
     compute_ms: int = 0
     error_code: str = ""

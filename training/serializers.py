@@ -8,6 +8,7 @@ from django.conf import settings
 from rest_framework import serializers
 
 from accounts.errors import InvalidRequestError, UnknownFieldError
+from billing import outcomes
 from billing.money import decimal_text, parse
 from training import estimates
 from training.errors import TrainingTooLongError
@@ -149,6 +150,7 @@ def estimate_json(found: Estimate) -> dict[str, Any]:
         "currency": found.plan.currency,
         "price_version": found.plan.price_version_id,
         "billing": estimates.BILLING,
+        "outcome_policy": outcomes.complete(estimates.POLICY),
     }
 
 

@@ -216,7 +216,9 @@ class Supervision:
         if final.get("reason") == "canceled":
             return Ending(State.CANCELED, "canceled", compute_ms, error_code="canceled")
         if final.get("reason") == "compute_limit_reached":
-            return leases.failed("compute_limit_reached", compute_ms=compute_ms)
+            return leases.failed(
+                "compute_limit_reached", outcome="limit_reached", compute_ms=compute_ms
+            )
         return None
 
     def _log_tail(self) -> str:

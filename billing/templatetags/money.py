@@ -7,7 +7,7 @@ from django.utils.translation import gettext, ngettext
 
 from billing.models import Unit
 from billing.money import NANOS, decimal_text
-from catalog.models import PriceVersion
+from catalog.models import PriceComponent, PriceVersion
 
 register = template.Library()
 _SYMBOLS = {"usd": "$", "eur": "€", "cny": "¥"}
@@ -48,23 +48,92 @@ def price_line(price: PriceVersion | None) -> str:
     """Write a price in one line: `$0.00002 / row`."""
     if price is None:
         return gettext("No price")
-    units = {
+    line = " + ".join(_dimensions(price)) or gettext("Free")
+    if price.min_charge_nanos:
+        least = money(price.min_charge_nanos, price.currency)
+        line = gettext("{price}, at least {amount} a run").format(price=line, amount=least)
+    return line
+
+
+@register.filter
+def price_lines(price: PriceVersion | None) -> list[str]:
+    """Write a price with a line for each dimension, and one for the minimum."""
+    if price is None:
+        return [gettext("No price")]
+    lines = _dimensions(price) or [gettext("Free")]
+    if price.min_charge_nanos:
+        least = money(price.min_charge_nanos, price.currency)
+        lines.append(gettext("At least {amount} a run").format(amount=least))
+    return lines
+
+
+def _dimensions(price: PriceVersion) -> list[str]:
+    tiers: dict[str, list[PriceComponent]] = {}
+    for item in price.components.all():
+        tiers.setdefault(item.dimension, []).append(item)
+    return [
+        _tiers(sorted(found, key=lambda item: item.from_quantity), price.currency)
+        for found in tiers.values()
+        if any(item.amount_nanos for item in found)
+    ]
+
+
+def _tiers(items: list[PriceComponent], currency: str) -> str:
+    """Write what the units of one run cost: the first ones, then those above each step."""
+    parts = []
+    for item, following in zip(items, [*items[1:], None], strict=True):
+        part = _rate(item, currency)
+        if following is not None:
+            count = _count(item.dimension, following.from_quantity)
+            part = gettext("{price} up to {count}").format(price=part, count=count)
+        parts.append(part)
+    return gettext(", then ").join(parts)
+
+
+def _rate(item: PriceComponent, currency: str) -> str:
+    """Write amount and unit, for as many units as make a price that can be read."""
+    if not item.amount_nanos:
+        return gettext("free")
+    one, many, scale = _units(item.dimension)
+    amount, per = item.amount_nanos, item.per_quantity
+    if amount * scale % per == 0:
+        amount, per = amount * scale // per, scale
+    count = per // scale if per % scale == 0 else per
+    if per % scale:
+        # Such a price cannot be said for the larger unit; say it for the one that is counted.
+        one, many, _scale = _units(item.dimension, is_plain=True)
+    unit = one if count == 1 else many.format(count=f"{count:,}")
+    return f"{money(amount, currency)} / {unit}"
+
+
+def _count(dimension: str, quantity: int) -> str:
+    if dimension == "compute_ms":
+        return gettext("{count} ms").format(count=f"{quantity:,}")
+    return f"{quantity:,}"
+
+
+def _units(dimension: str, *, is_plain: bool = False) -> tuple[str, str, int]:
+    """Return a unit in the singular and the plural, and how many are counted for one of it."""
+    plain = {
         "row": (gettext("row"), gettext("{count} rows"), 1),
         "call": (gettext("call"), gettext("{count} calls"), 1),
-        "compute_ms": (gettext("second"), gettext("{count} seconds"), 1000),
+        "compute_ms": (gettext("millisecond"), gettext("{count} milliseconds"), 1),
         "input_token": (gettext("input token"), gettext("{count} input tokens"), 1),
         "output_token": (gettext("output token"), gettext("{count} output tokens"), 1),
         "byte": (gettext("byte"), gettext("{count} bytes"), 1),
     }
-    parts = []
-    for item in price.components.all():
-        if item.amount_nanos == 0:
-            continue
-        one, many, scale = units[item.dimension]
-        count = item.per_quantity // scale or 1
-        unit = one if count == 1 else many.format(count=count)
-        part = f"{money(item.amount_nanos, price.currency)} / {unit}"
-        if item.from_quantity:
-            part = gettext("{price} above {count}").format(price=part, count=item.from_quantity)
-        parts.append(part)
-    return " + ".join(parts) or gettext("Free")
+    large = {
+        "compute_ms": (gettext("second"), gettext("{count} seconds"), 1000),
+        "input_token": (
+            gettext("million input tokens"),
+            gettext("{count} million input tokens"),
+            1_000_000,
+        ),
+        "output_token": (
+            gettext("million output tokens"),
+            gettext("{count} million output tokens"),
+            1_000_000,
+        ),
+        "byte": (gettext("MB"), gettext("{count} MB"), 1_000_000),
+    }
+    return plain[dimension] if is_plain else large.get(dimension, plain[dimension])

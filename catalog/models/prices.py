@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
@@ -15,7 +17,11 @@ class PriceVersionQuerySet(models.QuerySet["PriceVersion"]):
 
     def current(self) -> PriceVersionQuerySet:
         """Return what has taken effect, newest first."""
-        return self.filter(effective_from__lte=timezone.now()).order_by("-effective_from", "-id")
+        return self.at(timezone.now())
+
+    def at(self, instant: datetime) -> PriceVersionQuerySet:
+        """Return what had taken effect at an instant, newest first."""
+        return self.filter(effective_from__lte=instant).order_by("-effective_from", "-id")
 
 
 class PriceVersion(models.Model):

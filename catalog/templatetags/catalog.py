@@ -89,12 +89,6 @@ def hyperparameter_rows(chosen: dict[str, Any] | None) -> list[tuple[str, str]]:
 
 
 @register.filter
-def policy_rows(policy: dict[str, int]) -> list[tuple[str, int]]:
-    """Return how much is charged for each way a run can end."""
-    return [(_named(words.OUTCOMES, name), share) for name, share in policy.items()]
-
-
-@register.filter
 def milliseconds(microseconds: int | None) -> str:
     """Write a duration given in microseconds: 4 µs, 0.12 ms, 3.1 ms, 120 ms."""
     if microseconds is None:

@@ -259,11 +259,12 @@ def test_a_failure_costs_nothing_and_gives_everything_back(
 
 
 def test_a_failure_that_the_policy_charges_is_charged(
-    organization: Organization, version: ModelVersion
+    organization: Organization,
 ) -> None:
+    version = factories.make_version(outcome_policy={"model_error": 50})
     made = reservation(organization, version)
     holds.reserve(made)
-    policy = replace(report(made, version).terms, policy={"model_error": 50})
+    policy = replace(report(made, version).terms, policy=version.outcome_policy)
 
     holds.capture(report(made, version, outcome="model_error", terms=policy))
 
