@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.urls import URLPattern, URLResolver, path
 
 from billing.api.urls import urlpatterns as api_urlpatterns
-from billing.views import balance, keys, stripe_webhook, usage
+from billing.views import balance, fake_stripe, keys, stripe_webhook, usage
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("console/keys", keys.key_list, name="keys"),
@@ -17,6 +17,10 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("console/usage.csv", usage.usage_csv, name="usage_csv"),
     path("console/balance", balance.balance, name="balance"),
     path("console/balance/limit", balance.limit_set, name="limit_set"),
+    path("dev/stripe/checkout/<slug:session_id>", fake_stripe.checkout, name="fake_checkout"),
+    path("dev/stripe/portal/<slug:session_id>", fake_stripe.portal, name="fake_portal"),
+    path("dev/stripe/connect/<slug:link_id>", fake_stripe.connect, name="fake_connect"),
+    path("dev/stripe/invoice/<slug:invoice_id>", fake_stripe.invoice, name="fake_invoice"),
     path("stripe/webhook", stripe_webhook.stripe_webhook, name="stripe_webhook"),
 ]
 

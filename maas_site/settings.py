@@ -53,6 +53,9 @@ X_FRAME_OPTIONS = "DENY"
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1_048_576
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 200
 DATA_UPLOAD_MAX_NUMBER_FILES = 20
+STRIPE_PAGES = [
+    f"https://{name}.stripe.com" for name in ("checkout", "billing", "connect", "invoice")
+]
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": [NONE],
@@ -61,7 +64,8 @@ CONTENT_SECURITY_POLICY = {
         "img-src": [SELF, "data:", "blob:"],
         "connect-src": [SELF],
         "font-src": [SELF],
-        "form-action": [SELF],
+        # Forms that end at Stripe's pages, or at the address that Stripe sends people back to.
+        "form-action": [SELF, PUBLIC_URL, *STRIPE_PAGES],
         "frame-ancestors": [NONE],
         "base-uri": [NONE],
         "object-src": [NONE],
@@ -263,6 +267,10 @@ JOB_POOL = env.text("MERCATO_JOB_POOL", "cpu")
 # Money --------------------------------------------------------------------------------------
 CURRENCY = "usd"
 TRIAL_CREDIT_NANOS = env.nanos("MERCATO_TRIAL_CREDIT", "5.00")
+TRIAL_CREDIT_DAYS = env.integer("MERCATO_TRIAL_CREDIT_DAYS", 0, low=0, high=3650)
+TOP_UP_MIN_NANOS = env.nanos("MERCATO_TOP_UP_MIN", "5.00")
+TOP_UP_MAX_NANOS = env.nanos("MERCATO_TOP_UP_MAX", "10000.00")
+OWNER_REFUNDS = env.boolean("MERCATO_OWNER_REFUNDS", default=False)
 MONTHLY_LIMIT_NANOS = env.nanos("MERCATO_MONTHLY_LIMIT", "100.00")
 PUBLISHER_SHARE_BPS = env.integer("MERCATO_PUBLISHER_SHARE_BPS", 8000, low=0, high=10_000)
 PRICE_APPROVAL = env.boolean("MERCATO_PRICE_APPROVAL", default=True)
@@ -276,10 +284,17 @@ TWO_PERSON_CORRECTIONS = env.boolean("MERCATO_TWO_PERSON_CORRECTIONS", default=F
 # Stripe -------------------------------------------------------------------------------------
 STRIPE_SECRET_KEY = env.stripe_key()
 STRIPE_WEBHOOK_SECRETS = env.stripe_webhook_secrets(STRIPE_SECRET_KEY)
+# Whether Stripe works out tax on top of what is bought.
+STRIPE_TAX = env.boolean("STRIPE_TAX", default=False)
 # Seconds to connect, and to wait for an answer.
 STRIPE_TIMEOUT = (3.05, 15.0)
 # Without a key a fake in this file stands for Stripe: no real money moves.
 FAKE_STRIPE_FILE = DATA / "fake-stripe.sqlite3"
+# Credit that the fake's pages sell is for nothing: not for everybody who finds the site.
+PLAY_MONEY = env.boolean(
+    "MERCATO_PLAY_MONEY",
+    default=IS_LOOPBACK and urlsplit(PUBLIC_URL).hostname in {"127.0.0.1", "::1", "localhost"},
+)
 
 # Serving ------------------------------------------------------------------------------------
 PREDICT_TIMEOUT_SECONDS = env.integer("MERCATO_PREDICT_TIMEOUT", 30, low=1, high=600)
