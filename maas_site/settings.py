@@ -281,6 +281,12 @@ PAYOUT_MINIMUM_NANOS = env.nanos("MERCATO_PAYOUT_MINIMUM", "10.00")
 PAYOUT_DAY = env.integer("MERCATO_PAYOUT_DAY", 1, low=1, high=28)
 TWO_PERSON_CORRECTIONS = env.boolean("MERCATO_TWO_PERSON_CORRECTIONS", default=False)
 
+# Who invoices come from, and the beginning of their numbers.
+SELLER_NAME = env.text("MERCATO_SELLER_NAME", "Mercato")
+SELLER_ADDRESS = env.text("MERCATO_SELLER_ADDRESS", "")
+SELLER_TAX_ID = env.text("MERCATO_SELLER_TAX_ID", "")
+INVOICE_PREFIX = env.text("MERCATO_INVOICE_PREFIX", "INV")[:12]
+
 # Stripe -------------------------------------------------------------------------------------
 STRIPE_SECRET_KEY = env.stripe_key()
 STRIPE_WEBHOOK_SECRETS = env.stripe_webhook_secrets(STRIPE_SECRET_KEY)

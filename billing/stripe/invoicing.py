@@ -12,6 +12,7 @@ from stripe.params.billing import MeterEventSummaryListParams
 from billing.stripe import convert_invoicing as convert
 from billing.stripe import objects
 from billing.stripe.base import PAGE, Area, once, plain
+from billing.stripe.convert import key as id_of
 from billing.stripe.errors import mapped
 
 # The keys of a meter event's payload.
@@ -307,7 +308,7 @@ class Invoicing(Area):
                 {"invoice": invoice, "status": "paid", "limit": PAGE}
             )
             intents = [each.payment.payment_intent for each in page.auto_paging_iter()]
-        return [convert.key(each) for each in intents if each is not None]
+        return [id_of(each) for each in intents if each is not None]
 
     def finalize_invoice(self, invoice: str, *, key: str) -> objects.Invoice:
         """Make a draft final, and have it paid."""
