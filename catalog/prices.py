@@ -34,6 +34,18 @@ def following(model: MLModel) -> PriceVersion | None:
     return min(coming, key=lambda price: (price.effective_from, -price.pk), default=None)
 
 
+def schedule(model: MLModel) -> list[PriceVersion]:
+    """Return the price that applies now and those that are yet to, in order; none without one.
+
+    Both by one instant: a price that begins between two looks at the clock is not lost.
+    """
+    now = timezone.now()
+    versions = PriceVersion.objects.filter(model=model).prefetch_related("components")
+    applied = versions.filter(effective_from__lte=now).order_by("-effective_from", "-id").first()
+    coming = versions.filter(effective_from__gt=now).order_by("effective_from", "id")
+    return [applied, *coming] if applied else []
+
+
 def upcoming(model: MLModel) -> list[PriceVersion]:
     """Return the prices of a model that are yet to take effect, the next one first."""
     coming = PriceVersion.objects.filter(model=model, effective_from__gt=timezone.now())

@@ -190,7 +190,7 @@ def _prepare(request: Request) -> Reservation | MercatoError:
     try:
         return holds.prepare(
             request.caller,
-            quote.plan if quote else request.served.terms.plan,
+            quote.plan if quote else request.served.terms_at(request.accepted_at).plan,
             share_version_id=quote.share_version_id if quote else request.served.share_version_id,
             quantities={"call": 1, "row": request.input.rows, "byte": request.input_bytes},
             source=request.source,

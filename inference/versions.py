@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from django.db.models import F
 
@@ -31,8 +32,23 @@ class Served:
     owner_id: int
     is_public: bool
     signature: Signature
-    terms: Terms
+    # From which instant on each applies; the first one applies already.
+    schedule: tuple[tuple[datetime, Terms], ...]
     share_version_id: int
+
+    @property
+    def terms(self) -> Terms:
+        """What a run that is accepted now is billed by."""
+        return self.terms_at(datetime.now(UTC))
+
+    def terms_at(self, instant: datetime) -> Terms:
+        """Return what a run accepted at an instant is billed by."""
+        found = self.schedule[0][1]
+        for begins_at, terms in self.schedule[1:]:
+            if begins_at > instant:
+                break
+            found = terms
+        return found
 
 
 _cache: dict[str, tuple[float, Served]] = {}
@@ -92,18 +108,22 @@ def _load(ref: str) -> Served:
 
 
 def _served(model: MLModel, version: ModelVersion) -> Served:
-    price = prices.current(model)
-    if price is None:
+    scheduled = prices.schedule(model)
+    if not scheduled:
         raise NoPriceError(f"{model.path} has no price yet.")
     share = shares.current(model)
     policy: Mapping[str, int] = version.outcome_policy
+    schedule = tuple(
+        (price.effective_from, Terms(plan_of(price), share.publisher_bps, policy))
+        for price in scheduled
+    )
     return Served(
         version_id=version.pk,
         path=version.path,
         owner_id=model.owner_id,
         is_public=model.is_public,
         signature=Signature.from_json(version.signature),
-        terms=Terms(plan_of(price), share.publisher_bps, policy),
+        schedule=schedule,
         share_version_id=share.pk,
     )
 

@@ -96,7 +96,7 @@ def _rate(item: PriceComponent, currency: str) -> str:
         return gettext("free")
     one, many, scale = _units(item.dimension)
     amount, per = item.amount_nanos, item.per_quantity
-    if amount * scale % per == 0:
+    if scale > 1 and amount * scale % per == 0:
         amount, per = amount * scale // per, scale
     count = per // scale if per % scale == 0 else per
     if per % scale:

@@ -32,7 +32,12 @@ SERVED = Served(
     owner_id=1,
     is_public=True,
     signature=Signature.from_json(factories.DIGIT_SIGNATURE),
-    terms=Terms(PricePlan(1, "usd", 0, {"row": ((0, 1, 1),)}), 0, {}),
+    schedule=(
+        (
+            datetime(2026, 1, 1, tzinfo=UTC),
+            Terms(PricePlan(1, "usd", 0, {"row": ((0, 1, 1),)}), 0, {}),
+        ),
+    ),
     share_version_id=1,
 )
 
