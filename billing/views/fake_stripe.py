@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, cast
+from typing import Any, Concatenate, ParamSpec
 
 from django import forms
 from django.conf import settings
@@ -58,7 +58,7 @@ def _fake_only(view: Page[P]) -> Page[P]:
             raise Http404
         if request.method == "POST" and not settings.PLAY_MONEY:
             raise PermissionDenied
-        return cast(HttpResponse, login_required(view)(request, *args, **kwargs))
+        return login_required(view)(request, *args, **kwargs)
 
     return guarded
 

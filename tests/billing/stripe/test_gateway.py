@@ -159,7 +159,19 @@ def use(gateway: Any, fake: FakeStripe, customer: str) -> None:
     assert [each.quantity for each in gateway.invoice_lines(invoice.id)] == [5_000_000]
     assert not gateway.hold_invoice(invoice.id, key="h1").auto_advance
     gateway.label_invoice(invoice.id, metadata={"number": "7"}, description="x", key="l1")
-    assert gateway.finalize_invoice(invoice.id, key="f1").status == "paid"
+    item = gateway.add_invoice_item(
+        invoice=invoice.id,
+        customer=customer,
+        amount=50,
+        currency="usd",
+        description="Late usage",
+        key="i1",
+    )
+    assert item.invoice == invoice.id
+    final = gateway.finalize_invoice(invoice.id, key="f1")
+    assert (final.status, final.total) == ("paid", 550)
+    paid_by = gateway.retrieve_payment_intent(gateway.invoice_payments(invoice.id)[0])
+    assert paid_by.amount == 550
     assert gateway.retrieve_invoice(invoice.id).metadata == {"number": "7"}
     note = gateway.create_credit_note(
         invoice=invoice.id,
