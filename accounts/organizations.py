@@ -39,7 +39,9 @@ def of_user(user: User) -> QuerySet[Organization]:
     return Organization.objects.filter(memberships__user=user).order_by("-is_personal", "slug")
 
 
-def set_frozen(organization: Organization, frozen: bool, *, actor: User, reason: str) -> bool:
+def set_frozen(
+    organization: Organization, frozen: bool, *, actor: User | None, reason: str
+) -> bool:
     """Stop an organization from spending, or let it again; False if it was so already."""
     with transaction.atomic():
         changed = Organization.objects.filter(pk=organization.pk, is_frozen=not frozen).update(

@@ -18,8 +18,9 @@ class CapReachedError(MercatoError):
     code = "cap_reached"
     status_code = 402
 
-    def __init__(self, message: str, *, cap: str, retry_after: int | None) -> None:
+    def __init__(self, message: str, *, cap: str, budget_id: int, retry_after: int | None) -> None:
         super().__init__(message)
+        self.budget_id = budget_id
         # Such as `key-day`, as in the header Mercato-Budget.
         self.cap = cap
         # Until the next window opens; nothing helps sooner but a higher cap.

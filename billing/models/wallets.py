@@ -165,7 +165,7 @@ class AutoReload(models.Model):
     amount_nanos = models.BigIntegerField()
     # At most so much is charged per calendar month (UTC).
     monthly_limit_nanos = models.BigIntegerField()
-    # Counts the attempts: part of the key that makes each of them happen once.
+    # How often the card was to be charged.
     attempts = models.PositiveIntegerField(default=0)
     # After a declined card nothing is tried until its owner acts.
     paused_reason = models.CharField(max_length=120, blank=True)

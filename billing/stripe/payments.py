@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
-from stripe.params import PaymentIntentCreateParams
+from stripe.params import CustomerCreateParams, PaymentIntentCreateParams
 from stripe.params.checkout import SessionCreateParams
 
 from billing.stripe import convert, objects
@@ -24,17 +24,16 @@ class Payments(Area):
         """Make a customer.
 
         Args:
-            email: Where Stripe sends receipts.
+            email: Where Stripe sends receipts; empty if nobody is to get any.
             name: The organization's name.
             metadata: Ours: says whose customer it is.
             key: The idempotency key.
         """
+        wanted: CustomerCreateParams = {"name": name, "metadata": plain(metadata)}
+        if email:
+            wanted["email"] = email
         with mapped():
-            return convert.customer(
-                self._v1.customers.create(
-                    {"email": email, "name": name, "metadata": plain(metadata)}, once(key)
-                )
-            )
+            return convert.customer(self._v1.customers.create(wanted, once(key)))
 
     def retrieve_customer(self, customer: str) -> objects.Customer:
         """Return a customer as it is now; `is_deleted` if it is gone."""
