@@ -225,16 +225,23 @@ def _load_refs(organization_id: int, api_key_id: int | None, at: datetime) -> Bu
 
 def member(budget: Budget) -> Member:
     """Return a budget as a run counts against it."""
-    scope = Rank(budget.lock_rank).name.lower()
-    counts = "" if budget.unit == Unit.MONEY else f"-{budget.unit}"
     closes = window_end(budget.window, budget.window_start)
     return Member(
         lock_rank=budget.lock_rank,
         budget_id=budget.pk,
         unit=budget.unit,
-        name=scope if scope == "wallet" else f"{scope}-{budget.window}{counts}",
+        name="wallet"
+        if budget.lock_rank == Rank.WALLET
+        else name_of(budget.api_key_id, budget.window, budget.unit),
         closes_at=_seconds(closes) if closes else 0,
     )
+
+
+def name_of(api_key_id: int | None, window: str, unit: str) -> str:
+    """Return the name of a cap in headers and errors, such as `key-day-calls`."""
+    scope = Rank.ORGANIZATION if api_key_id is None else Rank.KEY
+    counts = "" if unit == Unit.MONEY else f"-{unit}"
+    return f"{scope.name.lower()}-{window}{counts}"
 
 
 def _seconds(day: date) -> int:

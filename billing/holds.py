@@ -163,7 +163,7 @@ def _admit(reservations: Sequence[Reservation]) -> dict[int, tuple[int, int]]:
             cursor.execute(_RESERVE, [amount, member.budget_id, amount])
             row = cursor.fetchone()
             if row is None:
-                raise refusal(member, amount)
+                raise refusal(member, amount, needed)
             left[member.budget_id] = row
     crashes.point("admit.reserved")
     bulk.insert(Hold, _HOLD_COLUMNS, [_hold(reservation) for reservation in reservations])

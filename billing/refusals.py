@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from accounts.errors import MercatoError
+from billing import caps
 from billing.budgets import Member
 from billing.errors import CapReachedError, InsufficientCreditError, OrganizationFrozenError
 from billing.models import Budget, Unit
 from billing.money import decimal_text
 
 
-def refusal(member: Member, needed: int) -> MercatoError:
-    """Return why `needed` nanos or calls could not be set aside."""
-    budget = Budget.objects.select_related("organization").get(pk=member.budget_id)
+def refusal(member: Member, needed: int, members: Iterable[Member] = ()) -> MercatoError:
+    """Return why `needed` nanos or calls could not be set aside.
+
+    Args:
+        members: All budgets of the run; their state goes into the headers.
+    """
+    wanted = {member.budget_id, *(one.budget_id for one in members)}
+    found = Budget.objects.select_related("organization").in_bulk(wanted)
+    budget = found[member.budget_id]
     if budget.organization.is_frozen:
         return OrganizationFrozenError("An operator has frozen this organization.")
     left = max(budget.available, 0)
@@ -24,13 +32,18 @@ def refusal(member: Member, needed: int) -> MercatoError:
             f"This run may cost {decimal_text(needed)} {budget.currency}, and "
             f"{decimal_text(left)} is available"
         )
+    error: MercatoError
     if budget.lock_rank == Budget.Rank.WALLET:
-        return InsufficientCreditError(f"{amounts}.")
-    return CapReachedError(
-        f"{amounts} of the cap {member.name}, {_opens(member)}.",
-        cap=member.name,
-        retry_after=_seconds_until(member.closes_at) if member.closes_at else None,
-    )
+        error = InsufficientCreditError(f"{amounts}.")
+    else:
+        error = CapReachedError(
+            f"{amounts} of the cap {member.name}, {_opens(member)}.",
+            cap=member.name,
+            budget_id=budget.pk,
+            retry_after=_seconds_until(member.closes_at) if member.closes_at else None,
+        )
+    error.headers = caps.of_budgets(found.values())
+    return error
 
 
 def _opens(member: Member) -> str:

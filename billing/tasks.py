@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from billing import charge_refunds, earnings, holds, settlement, webhooks
+from billing import alerts, charge_refunds, earnings, holds, payouts, settlement, webhooks
 
 
 @shared_task(name="billing.settle")
@@ -42,3 +42,16 @@ def release_earnings() -> None:
 def resume_refunds() -> None:
     """Go on with giving back the charges of a version."""
     charge_refunds.resume_runs()
+
+
+@shared_task(name="billing.pay_publishers")
+def pay_publishers() -> None:
+    """Pay publishers what is due, and find out what became of what was sent."""
+    payouts.run()
+
+
+@shared_task(name="billing.tell_owners")
+def tell_owners() -> None:
+    """Put mails about budgets and balances into the outbox."""
+    alerts.check_balances()
+    alerts.mail_due()

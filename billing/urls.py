@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.urls import URLPattern, URLResolver, path
 
 from billing.api.urls import urlpatterns as api_urlpatterns
-from billing.views import balance, fake_stripe, keys, stripe_webhook, usage
+from billing.views import balance, budgets, fake_stripe, keys, receipts, stripe_webhook, usage
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("console/keys", keys.key_list, name="keys"),
@@ -13,10 +13,15 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("console/keys/<int:key_id>", keys.key, name="key"),
     path("console/keys/<int:key_id>/revoke", keys.key_revoke, name="key_revoke"),
     path("console/usage", usage.usage, name="usage"),
-    path("console/usage/<uuid:hold_id>", usage.receipt, name="receipt"),
+    path("console/usage/<uuid:hold_id>", receipts.receipt, name="receipt"),
+    path("console/receipts/<str:reference>", receipts.receipt_find, name="receipt_find"),
     path("console/usage.csv", usage.usage_csv, name="usage_csv"),
     path("console/balance", balance.balance, name="balance"),
-    path("console/balance/limit", balance.limit_set, name="limit_set"),
+    path("console/balance/limit", budgets.limit_set, name="limit_set"),
+    path("console/budgets", budgets.budget_list, name="budgets"),
+    path("console/budgets/set", budgets.budget_set, name="budget_set"),
+    path("console/budgets/remove", budgets.budget_remove, name="budget_remove"),
+    path("console/budgets/low-balance", budgets.low_balance_set, name="low_balance_set"),
     path("dev/stripe/checkout/<slug:session_id>", fake_stripe.checkout, name="fake_checkout"),
     path("dev/stripe/portal/<slug:session_id>", fake_stripe.portal, name="fake_portal"),
     path("dev/stripe/connect/<slug:link_id>", fake_stripe.connect, name="fake_connect"),

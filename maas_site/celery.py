@@ -21,7 +21,7 @@ app = Celery("mercato")
 app.conf.update(
     connections.SHARED_CONF,
     broker_url=connections.broker_url(connections.JOBS_DB),
-    imports=["billing.tasks", "inference.light_tasks", "training.tasks"],
+    imports=["accounts.tasks", "billing.tasks", "inference.light_tasks", "training.tasks"],
     task_default_queue="light",
     worker_prefetch_multiplier=1,
     beat_schedule={
@@ -32,8 +32,12 @@ app.conf.update(
             ("handle-webhooks", "billing.handle_webhooks", 2.0),
             ("backfill-webhooks", "billing.backfill_webhooks", 86400.0),
             ("release-earnings", "billing.release_earnings", 3600.0),
+            ("pay-publishers", "billing.pay_publishers", 600.0),
             ("resume-refunds", "billing.resume_refunds", 60.0),
             ("forget-predictions", "inference.forget_predictions", 300.0),
+            ("tell-owners", "billing.tell_owners", 5.0),
+            ("send-mail", "accounts.send_mail", 5.0),
+            ("forget-answers", "accounts.forget_answers", 3600.0),
             ("sweep-jobs", "training.sweep", 3.0),
         ]
     },

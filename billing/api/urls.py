@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from django.urls import URLPattern, URLResolver, path
 
-from billing.api import balance, usage
+from billing.api import balance, budgets, receipts, usage
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("balance", balance.Balance.as_view()),
+    path("balance/alert", budgets.LowBalance.as_view()),
+    path("budgets", budgets.Budgets.as_view()),
+    path("budgets/alerts", budgets.BudgetAlerts.as_view()),
     path("usage", usage.Usage.as_view()),
+    path("receipts/<str:reference>", receipts.ReceiptDetail.as_view()),
 ]

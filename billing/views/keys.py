@@ -14,7 +14,7 @@ from django.views.decorators.http import require_GET, require_POST
 from accounts import keys
 from accounts.models import ApiKey, Organization
 from accounts.sessions import ConsoleRequest, maker_required, organization_required
-from billing import budgets
+from billing import budgets, windows
 from billing.forms import KeyForm
 from billing.models import Budget, SpendLimit
 
@@ -31,7 +31,8 @@ def key_list(request: ConsoleRequest) -> HttpResponse:
 def key(request: ConsoleRequest, key_id: int) -> HttpResponse:
     """Show one key; here it is revoked, also without JavaScript."""
     found = get_object_or_404(_keys(request.organization), pk=key_id)
-    return render(request, "console/key.html", {"section": "keys", "key": found})
+    page = {"section": "keys", "key": found, "caps": windows.of_key(request.organization, found)}
+    return render(request, "console/key.html", page)
 
 
 @never_cache

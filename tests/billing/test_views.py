@@ -257,11 +257,10 @@ def test_the_monthly_limit_is_set_and_says_what_is_used(
 
     answer = client.post("/console/balance/limit", {"amount": "$12.5"})
 
-    assert answer.headers["Location"] == "/console/balance"
+    assert answer.headers["Location"] == "/console/budgets"
     assert budgets.limits(organization)[0].amount == 12_500_000_000
-    shown = page("/console/balance")
-    assert "$12.50 this month" in shown
-    assert "<b>$0.00002</b> used" in shown
+    for address in ["/console/budgets", "/console/balance"]:
+        assert "$0.00002 of $12.50" in page(address)
 
 
 @pytest.mark.parametrize("amount", ["", "lots", "-5", "1e3", "99999999"])
