@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from billing import alerts, charge_refunds, earnings, holds, payouts, settlement, webhooks
+from billing import alerts, charge_refunds, earnings, holds, payouts, price_notices, price_previews, settlement, webhooks
 
 
 @shared_task(name="billing.settle")
 def settle() -> None:
     """Book what is finished."""
     settlement.settle()
+
+
+@shared_task(name="billing.announce_prices")
+def announce_prices() -> None:
+    """Tell tenants of prices that become higher, and count what proposals would have cost."""
+    price_notices.announce()
+    price_previews.continue_waiting()
 
 
 @shared_task(name="billing.expire_holds")
