@@ -62,3 +62,12 @@ def of_settlement(settlement_id: int) -> list[Finished]:
     """Return the holds that a settlement has booked, in its order."""
     settled = Hold.objects.filter(settlement=settlement_id).order_by("id")
     return [Finished(*row) for row in settled.values_list(*_COLUMNS)]
+
+
+def of_hold(hold_id: UUID) -> Finished:
+    """Return one hold as the settler read it.
+
+    Raises:
+        Hold.DoesNotExist: There is none.
+    """
+    return Finished(*Hold.objects.values_list(*_COLUMNS).get(pk=hold_id))

@@ -56,6 +56,7 @@ class UsageSerializer(serializers.Serializer[object]):
     run_ms = serializers.FloatField(allow_null=True)
     cost = serializers.CharField()
     currency = serializers.CharField()
+    receipt = serializers.CharField()
 
 
 class ListOfUsage(serializers.Serializer[object]):

@@ -60,6 +60,7 @@ class Answer:
                 "units": {"row": self.rows},
                 "price_version": self.price_version_id,
                 "hold": str(self.hold_id),
+                "receipt": f"/v1/receipts/{self.hold_id}",
             },
         }
 

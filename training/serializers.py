@@ -132,6 +132,7 @@ def job_json(job: Job, *, with_curve: bool = True) -> dict[str, Any]:
             "units": {"compute_ms": job.compute_ms},
             "price_version": hold.price_version_id if hold else None,
             "hold": str(hold.pk) if hold else None,
+            "receipt": f"/v1/receipts/{hold.pk}" if hold else None,
             "state": hold.state if hold else None,
         },
         "created_at": job.created_at.isoformat(),
@@ -232,6 +233,7 @@ class TrainingCostSerializer(serializers.Serializer[object]):
     units = serializers.DictField(child=serializers.IntegerField())
     price_version = serializers.IntegerField(allow_null=True)
     hold = serializers.CharField(allow_null=True)
+    receipt = serializers.CharField(allow_null=True)
     state = serializers.CharField(allow_null=True)
 
 

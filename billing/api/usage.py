@@ -89,4 +89,5 @@ def as_json(hold: Hold) -> dict[str, Any]:
         "run_ms": usage.run_us / 1000 if usage else None,
         "cost": decimal_text(usage.cost_nanos if usage else 0),
         "currency": hold.currency,
+        "receipt": f"/v1/receipts/{hold.pk}",
     }

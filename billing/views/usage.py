@@ -10,7 +10,7 @@ from uuid import UUID
 
 from asgiref.sync import sync_to_async
 from django.http import HttpResponse, HttpResponseBase, StreamingHttpResponse
-from django.shortcuts import get_object_or_404, render
+from django.shortcuts import render
 from django.utils import timezone
 from django.views.decorators.http import require_GET
 
@@ -21,7 +21,6 @@ from accounts.sessions import (
 )
 from billing import budgets, calls, exports
 from billing.forms import UsageFilterForm
-from billing.models import Hold
 from billing.money import decimal_text
 
 PAGE_SIZE = 50
@@ -67,21 +66,6 @@ async def usage_csv(request: ConsoleRequest) -> HttpResponseBase:
     name = f"usage-{request.organization.slug}-{first}-{last}.csv"
     answer["Content-Disposition"] = f'attachment; filename="{name}"'
     return answer
-
-
-@require_GET
-@organization_required
-def receipt(request: ConsoleRequest, hold_id: UUID) -> HttpResponse:
-    """Explain one charge."""
-    mine = Hold.objects.visible_to(request.organization).with_usage().with_price()
-    hold = get_object_or_404(mine, pk=hold_id)
-    page = {
-        "section": "usage",
-        "call": calls.call_of(hold),
-        "usage": getattr(hold, "usage", None),
-        "price": hold.price_version,
-    }
-    return render(request, "console/receipt.html", page)
 
 
 def _days(form: UsageFilterForm) -> list[tuple[date, int, int]]:
