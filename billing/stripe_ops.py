@@ -16,6 +16,9 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
+from accounts import audit
+from accounts.errors import ConflictError
+from accounts.models import User
 from billing.models import StripeOp
 from billing.stripe.errors import RejectedError, StripeCallError
 from billing.stripe.objects import as_json
@@ -23,8 +26,8 @@ from billing.stripe.objects import as_json
 # An hour less than Stripe keeps a key at least.
 KEY_LIVES = timedelta(hours=23)
 _ERROR_MAX = 500
-# The code of an attempt that never reached Stripe, as its own records showed.
-_ABSENT = "absent"
+# How an attempt ends that never reached Stripe, as its own records showed.
+_ABSENCE = {"code": "absent", "message": "Stripe has no such object.", "decline_code": ""}
 
 State = StripeOp.State
 # Sends the frozen parameters under a key, and returns one of `billing.stripe.objects`.
@@ -92,7 +95,7 @@ def _open(kind: str, business_key: str, params: Mapping[str, Any], compensated: 
     if latest.state == State.REJECTED and latest.attempt <= compensated:
         return _create(kind, business_key, latest.attempt + 1, params)
     _check_frozen(latest, params)
-    if latest.state == State.REJECTED and _rejection(latest).code == _ABSENT:
+    if latest.state == State.REJECTED and _rejection(latest).code == _ABSENCE["code"]:
         return _create(kind, business_key, latest.attempt + 1, params)
     return latest
 
@@ -137,8 +140,7 @@ def _look_up(op: StripeOp, find: Find | None, params: Mapping[str, Any]) -> Stri
     found = find()
     if found is not None:
         return _finish(op, State.OK, response=as_json(found))
-    absent = {"code": _ABSENT, "message": "Stripe has no such object.", "decline_code": ""}
-    _finish(op, State.REJECTED, response=absent, error=absent["message"])
+    _finish(op, State.REJECTED, response=_ABSENCE, error=_ABSENCE["message"])
     return _create(op.kind, op.business_key, op.attempt + 1, params)
 
 
@@ -180,6 +182,29 @@ def _finish(
     )
     op.refresh_from_db()
     return op
+
+
+def decide(op: StripeOp, stripe_id: str, *, actor: User | None, reason: str) -> None:
+    """Write down what an operator found out about an operation whose outcome is not known.
+
+    Args:
+        op: The operation.
+        stripe_id: What it made at Stripe; empty if there is nothing: it is sent again then.
+        actor: The operator.
+        reason: How they know.
+
+    Raises:
+        ConflictError: The site can still find out itself, or knows.
+    """
+    if not _is_stale(op):
+        raise ConflictError("Only an operation that was sent more than 23 hours ago can be ended.")
+    with transaction.atomic():
+        if stripe_id:
+            _finish(op, State.OK, response={"id": stripe_id, "by_hand": True})
+        else:
+            _finish(op, State.REJECTED, response=_ABSENCE, error=_ABSENCE["message"])
+        details = {"stripe_id": stripe_id}
+        audit.record(actor, "stripe_op.decided", op, reason=reason, details=details)
 
 
 def _rejection(op: StripeOp) -> RejectedError:

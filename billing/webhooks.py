@@ -17,7 +17,9 @@ from django.db import transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
-from accounts.errors import PayloadTooLargeError
+from accounts import audit
+from accounts.errors import ConflictError, PayloadTooLargeError
+from accounts.models import User
 from billing.models import StripeEvent
 from billing.stripe import client, objects, signatures
 from billing.stripe.errors import RejectedError, StripeCallError
@@ -183,12 +185,24 @@ def _fail(event: StripeEvent, error: Exception, *, is_final: bool) -> None:
     )
 
 
-def retry(event: StripeEvent) -> bool:
-    """Let a dead event be handled again; returns whether it was dead."""
-    revived = StripeEvent.objects.filter(pk=event.pk, state=State.DEAD).update(
-        state=State.RECEIVED, attempts=0, next_attempt_at=None
-    )
-    return revived == 1
+def retry(event: StripeEvent, *, actor: User | None, reason: str) -> None:
+    """Let a dead event be handled again.
+
+    Args:
+        event: The event.
+        actor: The operator.
+        reason: Why it may succeed now.
+
+    Raises:
+        ConflictError: It is not dead, or of the other mode.
+    """
+    with transaction.atomic():
+        revived = StripeEvent.objects.filter(
+            pk=event.pk, state=State.DEAD, livemode=client.is_live()
+        ).update(state=State.RECEIVED, attempts=0, next_attempt_at=None)
+        if not revived:
+            raise ConflictError("Only a dead event of the site's mode can be handled again.")
+        audit.record(actor, "stripe_event.retried", event, reason=reason)
 
 
 def backfill(since: datetime | None = None) -> int:

@@ -22,7 +22,8 @@ from django.utils.translation import gettext_lazy
 
 from accounts.models import User
 from billing import invariants
-from billing.models import Hold, UsageOrphan, UsageRollup
+from billing.models import Hold, StripeEvent, StripeOp, UsageOrphan, UsageRollup
+from billing.stripe import client
 from billing.templatetags.money import money
 from inference import connections
 from inference.admin import age
@@ -65,7 +66,7 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     if not cast(User, request.user).has_perm("billing.view_hold"):
         return context
     context.update(
-        tiles=[_workers(), _open_holds(), _unsettled(), _today(), _jobs(), _caps()],
+        tiles=[_workers(), _open_holds(), _unsettled(), _today(), _jobs(), _caps(), _stripe()],
         queues=queues(),
         workers=Worker.objects.alive(),
         failed_jobs=Job.objects.filter(state=Job.State.FAILED)
@@ -169,6 +170,30 @@ def _caps() -> Tile:
     )
 
 
+def _stripe() -> Tile:
+    dead = StripeEvent.objects.filter(state=StripeEvent.State.DEAD).count()
+    hour_ago = timezone.now() - timedelta(hours=1)
+    unknown = StripeOp.objects.filter(
+        state=StripeOp.State.UNKNOWN, first_sent_at__lt=hour_ago
+    ).count()
+    value = _("No key") if client.is_fake() else _("Test mode")
+    note = _("No real money moves")
+    if client.is_live():
+        value, note = _("Live"), _("Real money moves")
+    if dead or unknown:
+        note = _("%(dead)s dead webhooks, %(unknown)s operations of unknown outcome") % {
+            "dead": dead,
+            "unknown": unknown,
+        }
+    return Tile(
+        "Stripe",
+        value,
+        note,
+        tone="danger" if dead or unknown else "",
+        href=_list("billing_stripeevent", "?state__exact=dead" if dead else ""),
+    )
+
+
 def _midnight() -> datetime:
     return datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
@@ -253,6 +278,8 @@ _MENU: list[tuple[StrOrPromise, list[tuple[StrOrPromise, str, str]]]] = [
             (gettext_lazy("Entries"), "format_list_bulleted", "billing.ledgerentry"),
             (gettext_lazy("Settlements"), "done_all", "billing.settlement"),
             (gettext_lazy("Shares"), "pie_chart", "billing.shareversion"),
+            (gettext_lazy("Webhooks of Stripe"), "webhook", "billing.stripeevent"),
+            (gettext_lazy("Operations at Stripe"), "outbound", "billing.stripeop"),
         ],
     ),
     (

@@ -14,6 +14,7 @@ from django.db import connection, transaction
 from django.test import Client
 from django.utils import timezone
 
+from accounts.errors import ConflictError
 from billing import webhooks
 from billing.models import StripeEvent, StripeOp
 from billing.stripe import client, objects, signatures
@@ -299,8 +300,9 @@ def test_a_dead_event_lives_again_when_an_operator_says_so(fake_stripe: FakeStri
     StripeEvent.objects.update(state=State.DEAD)
     event = StripeEvent.objects.get()
 
-    assert webhooks.retry(event)
-    assert not webhooks.retry(event)
+    webhooks.retry(event, actor=None, reason="mended")
+    with pytest.raises(ConflictError):
+        webhooks.retry(event, actor=None, reason="again")
     deliver_all()
 
     assert StripeEvent.objects.get().state == State.DONE
