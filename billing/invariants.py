@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from billing import publisher_books
 from billing.checks.books import (
     books_are_chained,
     charges_are_chained,
@@ -45,6 +46,11 @@ CHECKS: tuple[Check, ...] = (
     books_are_chained,
     charges_are_chained,
     publishers_are_the_ledger,
+    publisher_books.accrued_is_the_ledger,
+    publisher_books.payable_is_the_ledger,
+    publisher_books.earnings_are_shares,
+    publisher_books.refunds_are_within_charges,
+    publisher_books.payouts_are_booked,
     guards_are_in_place,
 )
 
