@@ -142,11 +142,19 @@ TRIGGERS: tuple[Trigger, ...] = (
         "the outcome policy of a version does not change",
         when="NEW.outcome_policy <> OLD.outcome_policy",
     ),
-    *_immutable(
+    Trigger(
+        "billing_quote_no_update",
         "billing_quote",
+        "UPDATE OF organization_id, model_version_id, price_version_id, share_version_id, "
+        "quantities, subject, currency, amount_nanos, expires_at",
         "a quote does not change",
-        "organization_id, model_version_id, price_version_id, share_version_id, quantities, "
-        "subject, currency, amount_nanos, expires_at",
+    ),
+    Trigger(
+        "billing_quote_no_delete",
+        "billing_quote",
+        "DELETE",
+        "a quote that was used is kept",
+        when="OLD.hold_id IS NOT NULL",
     ),
     Trigger(
         "billing_quote_used",

@@ -19,8 +19,7 @@ from accounts.authentication import bearer
 from accounts.errors import MercatoError
 from accounts.keys import Caller
 from accounts.permissions import require_scope
-from billing import caps
-from billing.money import parse
+from billing import caps, ceilings
 from inference import multipart, predictions
 from inference.answers import Answer, dumps
 from inference.errors import NonFiniteNumberError
@@ -110,23 +109,9 @@ async def _call(scope: Scope, headers: Headers, body: bytes, request_id: str) ->
         idempotency_key=key,
         fingerprint=predictions.fingerprint("POST", path, body) if key else "",
         input_bytes=len(body),
-        ceiling_nanos=_ceiling(headers.get("mercato-max-cost", "")),
+        ceiling_nanos=ceilings.read(headers.get("mercato-max-cost", "")),
+        quote=headers.get("mercato-quote", ""),
     )
-
-
-def _ceiling(text: str) -> int | None:
-    """Read the most that the caller will pay."""
-    if not text:
-        return None
-    try:
-        nanos = parse(text)
-    except ValueError:
-        nanos = -1
-    if nanos < 0:
-        raise errors.InvalidRequestError(
-            "Mercato-Max-Cost is an amount such as 0.01.", param="Mercato-Max-Cost"
-        )
-    return nanos
 
 
 def _as(caller: Any) -> Caller:

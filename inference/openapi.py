@@ -20,6 +20,18 @@ _IDEMPOTENCY = {
     "schema": {"type": "string", "maxLength": 200},
     "description": "The same key and body give the first answer again, without a second charge.",
 }
+_CEILING = {
+    "name": "Mercato-Max-Cost",
+    "in": "header",
+    "schema": {"type": "string"},
+    "description": "The most the call may cost, such as 0.01; else it is refused.",
+}
+_QUOTE = {
+    "name": "Mercato-Quote",
+    "in": "header",
+    "schema": {"type": "string", "format": "uuid"},
+    "description": "The id of a quote, whose price applies. Good for one call.",
+}
 
 
 def paths() -> dict[str, Any]:
@@ -53,7 +65,7 @@ def _operation(
         "operationId": operation_id,
         "summary": summary,
         "tags": ["predictions"],
-        "parameters": [*parameters, _IDEMPOTENCY],
+        "parameters": [*parameters, _IDEMPOTENCY, _CEILING, _QUOTE],
         "requestBody": {"required": True, "content": request},
         "security": [{"ApiKey": []}],
         "responses": {

@@ -20,6 +20,7 @@ from accounts.errors import (
     MercatoError,
 )
 from accounts.keys import Caller
+from billing import quotes
 from billing.ids import uuid7
 from billing.models import Hold
 from inference import errors, lanes, versions
@@ -58,6 +59,8 @@ class Call:
     input_bytes: int = 0
     # The most the caller will pay, in nanos: the header `Mercato-Max-Cost`.
     ceiling_nanos: int | None = None
+    # The binding quote to use: the header `Mercato-Quote`.
+    quote: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +120,27 @@ def _decode(call: Call, signature: Signature) -> tensors.Input:
         raise errors.from_input_error(error) from error
 
 
+def count_rows(value: Any, signature: Signature) -> int:
+    """Return how many rows an input has.
+
+    Raises:
+        MercatoError: It does not fit the signature.
+    """
+    try:
+        return tensors.decode(value, signature, max_rows=MAX_ROWS).rows
+    except InputError as error:
+        raise errors.from_input_error(error) from error
+
+
+def _promise(call: Call, served: Served, rows: int) -> quotes.Promise:
+    """Read the quote that a call names; only calls that name one ask the database for it."""
+    return quotes.promise(
+        quotes.read(call.caller.organization_id, call.quote),
+        quantities={"call": 1, "row": rows, "byte": call.input_bytes},
+        model_version_id=served.version_id,
+    )
+
+
 async def _run(
     call: Call,
     served: Served,
@@ -124,6 +148,9 @@ async def _run(
     hold_id: UUID,
     prediction_id: UUID | None,
 ) -> Answer:
+    promise = None
+    if call.quote:
+        promise = await in_database(_promise, call, served, checked.rows)
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Answer] = loop.create_future()
     lanes.submit(
@@ -137,6 +164,7 @@ async def _run(
             hold_id=hold_id,
             input_bytes=call.input_bytes,
             ceiling_nanos=call.ceiling_nanos,
+            quote=promise,
             loop=loop,
             future=future,
             prediction_id=prediction_id,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import Any, cast
 from uuid import UUID
 
@@ -19,6 +20,7 @@ from rest_framework.views import APIView
 from accounts import paging
 from accounts.authentication import caller_of, organization_of
 from accounts.errors import InvalidRequestError, NotFoundError
+from billing import ceilings
 from catalog.publishing import Text
 from training import events, jobs, publishing
 from training.models import Job
@@ -42,6 +44,12 @@ from training.serializers import (
 _KEY_LIMIT = 200
 _IDEMPOTENCY = OpenApiParameter(
     "Idempotency-Key", str, OpenApiParameter.HEADER, description="Makes a repeat safe."
+)
+_CEILING = OpenApiParameter(
+    ceilings.HEADER,
+    str,
+    OpenApiParameter.HEADER,
+    description="The most it may cost: it is stopped there, and refused if a minute costs more.",
 )
 
 
@@ -70,19 +78,24 @@ class TrainingList(APIView):
         operation_id="trainings_create",
         request=TrainingRequestSerializer,
         responses={201: TrainingSerializer},
-        parameters=[_IDEMPOTENCY],
+        parameters=[_IDEMPOTENCY, _CEILING],
     )
     def post(self, request: Request) -> Response:
         """Start a training; its money is set aside at once."""
         body = _body(request)
-        require_known(body, ("recipe", "data", "hyperparameters", "publish_as"))
-        wanted = jobs.order(
+        require_known(body, ("recipe", "data", "hyperparameters", "publish_as", "quote"))
+        order = jobs.order(
             text(body, "recipe", limit=40, required=True),
             text(body, "data", limit=40),
             mapping(body, "hyperparameters"),
             publish_as=text(body, "publish_as", limit=64),
             idempotency_key=_idempotency_key(request),
             fingerprint=_fingerprint(request),
+        )
+        wanted = replace(
+            order,
+            quote=text(body, "quote", limit=64),
+            ceiling_nanos=ceilings.read(request.headers.get(ceilings.HEADER, "")),
         )
         job, is_new = jobs.start(caller_of(request), wanted)
         headers = {"Location": f"/v1/trainings/{job.pk}"}

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 from django.conf import settings
 
+from billing.errors import CostCeilingError
+from billing.money import decimal_text
 from billing.outcomes import TRAINING_POLICY
 from billing.rating import PricePlan, plan_of, rate
 from catalog import prices
@@ -20,6 +23,8 @@ SKU = "training.cpu"
 MARGIN = 3
 # Below this, starting the frameworks on a busy machine decides, not the choices.
 _MIN_SECONDS = 120
+# What is stopped earlier than this has hardly begun.
+_LEAST_SECONDS = 60
 _MS = 1000
 
 # What a training is billed, by how it ended.
@@ -77,8 +82,17 @@ def require_available(recipe: Recipe, data_name: str) -> None:
         raise DataUnavailableError(f"The data set {data_name} is not on this site.", param="data")
 
 
-def estimate(recipe_name: str, data_name: str, hyperparameters: Hyperparameters) -> Estimate:
+def estimate(
+    recipe_name: str,
+    data_name: str,
+    hyperparameters: Hyperparameters,
+    *,
+    at: datetime | None = None,
+) -> Estimate:
     """Return time and price of a training.
+
+    Args:
+        at: When it is admitted; now if empty.
 
     Raises:
         TrainingTooLongError: It would take longer than a training may.
@@ -93,7 +107,7 @@ def estimate(recipe_name: str, data_name: str, hyperparameters: Hyperparameters)
             param="hyperparameters.epochs",
         )
     max_seconds = min(max(seconds * MARGIN, _MIN_SECONDS), settings.JOB_MAX_SECONDS)
-    plan = plan_of(prices.current_sku(SKU))
+    plan = plan_of(prices.current_sku(SKU, at))
     return Estimate(
         seconds=seconds,
         expected_nanos=rate(plan, {"compute_ms": expected_ms}),
@@ -101,3 +115,39 @@ def estimate(recipe_name: str, data_name: str, hyperparameters: Hyperparameters)
         reserved_nanos=rate(plan, {"compute_ms": max_seconds * _MS}),
         plan=plan,
     )
+
+
+def limited(found: Estimate, max_seconds: int) -> Estimate:
+    """Return an estimate of a training that is stopped after so many seconds."""
+    reserved = rate(found.plan, {"compute_ms": max_seconds * _MS})
+    expected = rate(found.plan, {"compute_ms": found.seconds * _MS})
+    return replace(
+        found,
+        max_seconds=max_seconds,
+        reserved_nanos=reserved,
+        expected_nanos=min(expected, reserved),
+    )
+
+
+def within(found: Estimate, ceiling_nanos: int) -> Estimate:
+    """Return an estimate that costs at most an amount: the training is stopped earlier.
+
+    Raises:
+        CostCeilingError: Not even a minute fits.
+    """
+    if found.reserved_nanos <= ceiling_nanos:
+        return found
+    # More never costs less, so the longest time that fits is found by halves.
+    fits, too_long = 0, found.max_seconds
+    while too_long - fits > 1:
+        middle = (fits + too_long) // 2
+        if rate(found.plan, {"compute_ms": middle * _MS}) <= ceiling_nanos:
+            fits = middle
+        else:
+            too_long = middle
+    if fits < _LEAST_SECONDS:
+        raise CostCeilingError(
+            f"{decimal_text(ceiling_nanos)} {found.plan.currency} of Mercato-Max-Cost are not "
+            "enough for a minute of compute. Nothing was charged."
+        )
+    return limited(found, fits)

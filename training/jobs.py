@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -17,8 +17,10 @@ from django.db.models.functions import Now
 from accounts.errors import IdempotencyMismatchError, UnknownFieldError
 from accounts.keys import Caller
 from accounts.models import Organization
-from billing import holds, shares
+from billing import holds, quotes, shares
+from billing.errors import QuoteExpiredError
 from billing.models import Hold
+from billing.quotes import Promise
 from catalog.models.models import NAME
 from training import doorbell, estimates
 from training.errors import (
@@ -49,6 +51,10 @@ class Order:
     publish_as: str = ""
     idempotency_key: str = ""
     fingerprint: str = ""
+    # The binding quote to use.
+    quote: str = ""
+    # The most it may cost, in nanos: the header `Mercato-Max-Cost`.
+    ceiling_nanos: int | None = None
     pool: str = field(default_factory=lambda: str(settings.JOB_POOL))
 
 
@@ -114,8 +120,8 @@ def start(caller: Caller, wanted: Order) -> tuple[Job, bool]:
 
     Raises:
         RecipeUnavailableError, DataUnavailableError, TrainingTooLongError, JobLimitError,
-        InsufficientCreditError, CapReachedError, OrganizationFrozenError,
-        IdempotencyMismatchError: Nothing was made.
+        InsufficientCreditError, CapReachedError, OrganizationFrozenError, CostCeilingError,
+        QuoteExpiredError, IdempotencyMismatchError: Nothing was made.
     """
     earlier = _replayed(caller, wanted)
     if earlier is not None:
@@ -134,8 +140,14 @@ def start(caller: Caller, wanted: Order) -> tuple[Job, bool]:
 
 def create(caller: Caller, wanted: Order) -> Job:
     """Make a job and set its money aside in one transaction, then ring."""
-    price = estimates.estimate(wanted.recipe, wanted.data, wanted.hyperparameters)
-    reservation = _reservation(caller, price)
+    now = datetime.now(UTC)
+    price = estimates.estimate(wanted.recipe, wanted.data, wanted.hyperparameters, at=now)
+    promise = None
+    if wanted.quote:
+        promise, price = _promised(caller, wanted, price)
+    if wanted.ceiling_nanos is not None:
+        price = estimates.within(price, wanted.ceiling_nanos)
+    reservation = _reservation(caller, price, promise, now)
     with transaction.atomic():
         holds.reserve(reservation)
         job = Job.objects.create(
@@ -156,16 +168,39 @@ def create(caller: Caller, wanted: Order) -> Job:
     return job
 
 
-def _reservation(caller: Caller, price: Estimate) -> holds.Reservation:
-    now = datetime.now(UTC)
+def quoted(wanted: Order) -> dict[str, Any]:
+    """Return what a quote for a training is about: another training cannot use it."""
+    return {
+        "recipe": wanted.recipe,
+        "data": wanted.data,
+        "hyperparameters": wanted.hyperparameters.as_json(),
+    }
+
+
+def _promised(caller: Caller, wanted: Order, price: Estimate) -> tuple[Promise, Estimate]:
+    """Return the quote that a training names, and the estimate by it."""
+    quote = quotes.read(caller.organization_id, wanted.quote)
+    if quote.subject != quoted(wanted):
+        raise QuoteExpiredError("This quote is for another training. Nothing was charged.")
+    # What was promised counts: price and time of then, not those of an estimate of today.
+    promise = quotes.promise(quote, quantities=quote.quantities)
+    return promise, estimates.limited(
+        replace(price, plan=promise.plan), quote.quantities["compute_ms"] // 1000
+    )
+
+
+def _reservation(
+    caller: Caller, price: Estimate, promise: Promise | None, now: datetime
+) -> holds.Reservation:
     return holds.prepare(
         caller,
         price.plan,
-        share_version_id=shares.current().pk,
+        share_version_id=promise.share_version_id if promise else shares.current().pk,
         quantities={"compute_ms": price.max_seconds * 1000},
         source=Hold.Source.TRAINING,
         accepted_at=now,
         expires_at=now + HOLD_AHEAD,
+        quote_id=promise.quote_id if promise else None,
     )
 
 

@@ -208,6 +208,7 @@ class TrainingRequestSerializer(serializers.Serializer[object]):
     # `data` is also the name of a serializer's own attribute, hence get_fields below.
     hyperparameters = HyperparametersSerializer(required=False)
     publish_as = serializers.CharField(required=False, help_text="Publish under this name.")
+    quote = serializers.UUIDField(required=False, help_text="A quote, whose price applies.")
 
     def get_fields(self) -> dict[str, serializers.Field[Any, Any, Any, Any]]:
         """Add the field whose name the class itself uses."""

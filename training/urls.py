@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import URLPattern, URLResolver, path
 
-from training import api, views
+from training import api, quote_api, views
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("console/trainings", views.trainings, name="trainings"),
@@ -20,6 +20,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     ),
 ]
 api_urlpatterns: list[URLPattern | URLResolver] = [
+    path("quotes", quote_api.QuoteList.as_view()),
+    path("quotes/<uuid:quote_id>", quote_api.QuoteDetail.as_view()),
     path("training-recipes", api.RecipeList.as_view()),
     path("trainings", api.TrainingList.as_view()),
     path("trainings/<uuid:job_id>", api.TrainingDetail.as_view()),
