@@ -19,6 +19,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from accounts import vault
 from accounts.authentication import caller_of
 from accounts.errors import IdempotencyMismatchError, InvalidRequestError
 from accounts.models import IdempotentAnswer
@@ -68,11 +69,9 @@ def once(handler: Handler[View, P]) -> Handler[View, P]:
         try:
             with transaction.atomic():
                 # Another request with this key waits here until this one has ended.
-                row = IdempotentAnswer.objects.create(
-                    **mine, fingerprint=print_, status=0, body=None
-                )
+                row = IdempotentAnswer.objects.create(**mine, fingerprint=print_, status=0, body="")
                 answer = handler(view, request, *args, **kwargs)
-                row.status, row.body = answer.status_code, _plain(answer.data)
+                row.status, row.body = answer.status_code, _sealed(answer.data)
                 row.save(update_fields=["status", "body"])
         except IntegrityError:
             known = IdempotentAnswer.objects.filter(**mine).first()
@@ -89,12 +88,16 @@ def _again(known: IdempotentAnswer, print_: str) -> Response:
         raise IdempotencyMismatchError(
             f"This {HEADER} was used with another request.", param=HEADER
         )
-    return Response(known.body, status=known.status, headers={"Idempotent-Replayed": "true"})
+    return Response(
+        orjson.loads(vault.unseal(known.body)),
+        status=known.status,
+        headers={"Idempotent-Replayed": "true"},
+    )
 
 
-def _plain(data: Any) -> Any:
-    """Return an answer as JSON has it: instants are texts."""
-    return orjson.loads(orjson.dumps(data))
+def _sealed(data: Any) -> str:
+    """Encrypt an answer: it may hold a secret that is shown once."""
+    return vault.seal(orjson.dumps(data).decode())
 
 
 def forget() -> int:

@@ -78,6 +78,19 @@ class PredictionTimeoutError(MercatoError):
     retry_after = 1
 
 
+class WebhookUrlError(InvalidRequestError):
+    """Webhooks cannot be sent to this URL."""
+
+    code = "invalid_webhook_url"
+
+
+class TooManyWebhooksError(MercatoError):
+    """The organization has as many webhook endpoints as it may."""
+
+    code = "too_many_webhooks"
+    status_code = 409
+
+
 _INPUT_ERRORS: dict[str, type[MercatoError]] = {
     kind.code: kind
     for kind in (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import timedelta
 from typing import Any
 
@@ -10,10 +11,13 @@ from django.utils import timezone
 
 from inference import predictions
 from inference.models import Worker
+from inference.webhooks import billing_events, deliveries
 from inference.workers import Heartbeat
 
 QUEUE = "light"
 _heartbeat: list[Heartbeat] = []
+# Receivers that hang take one thread of this worker, not all.
+_sending = threading.Lock()
 
 
 @signals.worker_ready.connect
@@ -33,6 +37,18 @@ def _end(sender: Any = None, **_: Any) -> None:
 
 @shared_task(name="inference.forget_predictions")
 def forget_predictions() -> None:
-    """Delete what is not kept any longer: stored predictions, workers long gone."""
+    """Delete what is not kept any longer: predictions, webhooks, workers long gone."""
     predictions.forget_expired()
+    deliveries.forget()
     Worker.objects.filter(seen_at__lt=timezone.now() - timedelta(days=7)).delete()
+
+
+@shared_task(name="inference.send_webhooks")
+def send_webhooks() -> None:
+    """Make deliveries of what happened, and send what is due."""
+    if _sending.acquire(blocking=False):
+        try:
+            billing_events.announce()
+            deliveries.send_due()
+        finally:
+            _sending.release()

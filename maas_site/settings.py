@@ -311,6 +311,9 @@ MODEL_CACHE_BYTES = (
 )
 PREDICTION_RETENTION_HOURS = env.integer("MERCATO_PREDICTION_RETENTION_HOURS", 24, low=1, high=8760)
 
+# Webhooks out -------------------------------------------------------------------------------
+PRIVATE_WEBHOOKS = env.boolean("MERCATO_PRIVATE_WEBHOOKS", default=False)
+
 # Training -----------------------------------------------------------------------------------
 JOB_LEASE_SECONDS = env.integer("MERCATO_JOB_LEASE", 45, low=3, high=3600)
 JOB_MAX_ATTEMPTS = env.integer("MERCATO_JOB_MAX_ATTEMPTS", 3, low=1, high=20)
@@ -325,6 +328,8 @@ LOGGING = {
     },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "plain"}},
     "root": {"handlers": ["stderr"], "level": env.text("MERCATO_LOG_LEVEL", "INFO")},
+    # A line per request, and one per answer.
+    "loggers": {"stripe": {"level": "WARNING"}},
 }
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # onnxruntime tells its makers of every session otherwise.

@@ -51,7 +51,8 @@ def site(config: Config) -> dict[str, Spec]:
     predict += ["--prefetch-multiplier", "128", "-Q", f"predict.{config.predict_pool}"]
     jobs = [*celery, "maas_site.celery:app", "worker", "-P", "prefork", "-c", "1"]
     jobs += ["-Q", f"job.{config.job_pool}"]
-    light = [*celery, "maas_site.celery:app", "worker", "-P", "threads", "-c", "1"]
+    # Several threads: mail or a webhook that waits for somebody must not hold up the books.
+    light = [*celery, "maas_site.celery:app", "worker", "-P", "threads", "-c", "4"]
     light += ["-Q", "light", "-B", "-s", str(config.data / "beat" / "schedule")]
     level = os.environ.get("MERCATO_LOG_LEVEL", "WARNING")
     one_thread = {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1"}
