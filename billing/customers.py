@@ -67,7 +67,7 @@ def portal(organization: Organization) -> str:
     """
     made = client.gateway().create_portal_session(
         customer=ensure(organization),
-        return_url=settings.PUBLIC_URL + WALLET_PATH,
+        return_url=f"{settings.PUBLIC_URL}{WALLET_PATH}/card",
         # A link is for one visit: each call wants a new one.
         key=f"portal:{organization.pk}:{secrets.token_hex(12)}",
     )
@@ -127,6 +127,25 @@ def remember(saved: SavedCard) -> bool:
             organization = wallet.organization
             audit.record(None, "card.saved", organization, organization=organization)
     return True
+
+
+def refresh(organization: Organization) -> None:
+    """Charge from now on the card that its owner has chosen at Stripe, or none.
+
+    Raises:
+        StripeCallError: Stripe did not answer.
+    """
+    wallet = wallets.of(organization)
+    if not wallet.stripe_customer:
+        return
+    chosen = client.gateway().retrieve_customer(wallet.stripe_customer)
+    saved = None
+    if chosen.default_payment_method:
+        saved = look_at_card(chosen.id, chosen.default_payment_method)
+    if saved is not None:
+        remember(saved)
+    elif wallet.payment_method and look_at_card(chosen.id, wallet.payment_method) is None:
+        forget(wallet.payment_method)
 
 
 def forget(card: str) -> bool:

@@ -95,17 +95,17 @@ def _month(now: datetime) -> datetime:
 
 def due() -> QuerySet[AutoReload]:
     """Return whose balance is below the threshold, and who may be charged now."""
-    low = Budget.objects.filter(
+    enough = Budget.objects.filter(
         organization=OuterRef("organization"),
         lock_rank=Budget.Rank.WALLET,
-        capacity__lt=F("posted") + F("held") + OuterRef("threshold_nanos"),
+        capacity__gte=F("posted") + F("held") + OuterRef("threshold_nanos"),
     )
     pending = TopUp.objects.filter(
         organization=OuterRef("organization"), kind=TopUp.Kind.AUTO, state=TopUp.State.PENDING
     )
     return (
         AutoReload.objects.filter(
-            Exists(low),
+            ~Exists(enough),
             ~Exists(pending),
             is_enabled=True,
             paused_reason="",

@@ -13,7 +13,7 @@ from django.db import transaction
 
 from accounts import audit, keys, organizations
 from accounts.models import ApiKey, AuditEntry, Membership, Organization, User
-from billing import credit, shares
+from billing import credit, promotions, shares
 from billing.money import NANOS
 from catalog import prices
 from catalog.errors import NoPriceError
@@ -86,14 +86,7 @@ def _open() -> Credentials:
     )
     demo = _organization(DEMO, "Demo")
     Membership.objects.get_or_create(organization=demo, user=operator)
-    if settings.TRIAL_CREDIT_NANOS:
-        credit.grant(
-            demo,
-            settings.TRIAL_CREDIT_NANOS,
-            external_ref=f"trial:{demo.pk}",
-            kind="trial_credit",
-            reason="Trial credit",
-        )
+    promotions.grant_trial(demo)
     for lost in ApiKey.objects.usable().filter(organization=demo, name=KEY_NAME):
         keys.revoke(lost, actor=None)
     _, secret = keys.issue(demo, KEY_NAME)

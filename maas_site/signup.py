@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from allauth.account.adapter import DefaultAccountAdapter
-from django.conf import settings
 from django.db import transaction
 from django.http import HttpRequest
 
 from accounts import organizations
 from accounts.models import Organization, User
-from billing import credit
+from billing import promotions
 
 
 class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth is untyped
@@ -35,11 +34,5 @@ def welcome(user: User) -> Organization:
         return existing
     with transaction.atomic():
         organization = organizations.create_personal(user)
-        credit.grant(
-            organization,
-            settings.TRIAL_CREDIT_NANOS,
-            external_ref=f"trial:{organization.pk}",
-            kind="trial_credit",
-            reason="Trial credit",
-        )
+        promotions.grant_trial(organization)
     return organization

@@ -1,0 +1,428 @@
+"""Refunds and disputes: what Stripe gave back is taken back, cumulative, in any order of events."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from accounts import organizations
+from accounts.models import Organization, OutgoingMail, User
+from billing import clawback, ids, payments, refunds, topups, webhooks
+from billing.models import CreditRefund, Dispute, LedgerTransaction, StripeEvent, TopUp
+from billing.money import NANOS
+from billing.stripe import client, signatures
+from billing.stripe.fake import FakeStripe
+from billing.stripe.fake.money import DISPUTE_FEE
+from billing.stripe.fake.routes import Refusal
+from tests.billing.prepaid import TEN, available, balances, bought, buy, paid
+from tests.billing.stripe_world import deliver_all
+from tests.factories import make_organization
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("books")]
+CENT = NANOS // 100
+
+
+def frozen(organization: Organization) -> bool:
+    return Organization.objects.get(pk=organization.pk).is_frozen
+
+
+def taken(organization: Organization) -> int:
+    return LedgerTransaction.objects.filter(organization=organization, kind="clawback").count()
+
+
+def test_a_refund_at_stripe_takes_the_credit_back_once(
+    fake_stripe: FakeStripe, organization: Organization
+) -> None:
+    top_up = bought(fake_stripe, organization)
+    fake_stripe.people.refund(top_up.charge, 300)
+    fake_stripe.post.duplicate(3)
+
+    deliver_all()
+
+    assert (paid(organization), taken(organization)) == (7 * NANOS, 1)
+    top_up.refresh_from_db()
+    assert top_up.clawed_back_nanos == 3 * NANOS
+
+
+def test_refunds_and_disputes_are_taken_back_and_given_back_cumulatively(
+    fake_stripe: FakeStripe, organization: Organization
+) -> None:
+    """Regression 27: elizaOS/eliza#10920, #10997, #11155, refund, dispute, won, refund."""
+    top_up = bought(fake_stripe, organization)
+    people = fake_stripe.people
+
+    people.refund(top_up.charge, 200)
+    deliver_all()
+    assert paid(organization) == 8 * NANOS
+    dispute = people.dispute(top_up.charge, 800)
+    deliver_all()
+    assert paid(organization) == 0
+    people.close_dispute(dispute["id"], won=True)
+    deliver_all()
+    assert paid(organization) == 8 * NANOS
+    people.refund(top_up.charge, 300)
+    deliver_all()
+
+    assert paid(organization) == 5 * NANOS
+    fee = 59 * CENT + DISPUTE_FEE * CENT
+    assert balances(organization)["clearing"] == 5 * NANOS - fee
+
+
+def test_a_payment_that_succeeded_failed_and_was_won_back_is_credited_once(
+    fake_stripe: FakeStripe, organization: Organization
+) -> None:
+    """Regression 15: lago-api#3703, undone and redone money neither stays nor doubles."""
+    top_up = bought(fake_stripe, organization)
+    dispute = fake_stripe.people.dispute(top_up.charge)
+    deliver_all()
+    assert paid(organization) == 0
+    fake_stripe.people.close_dispute(dispute["id"], won=True)
+    for event in StripeEvent.objects.all():
+        fake_stripe.post.again(event.pk)
+    StripeEvent.objects.all().delete()
+    deliver_all()
+
+    assert paid(organization) == TEN
+
+
+def test_more_than_the_credit_is_never_taken_the_rest_is_our_loss(
+    fake_stripe: FakeStripe, organization: Organization
+) -> None:
+    """Invariant 17: the sum of clawbacks is at most the grant."""
+    top_up = bought(fake_stripe, organization)
+    fake_stripe.people.refund(top_up.charge, 400)
+    fake_stripe.people.dispute(top_up.charge, 1000)
+
+    deliver_all()
+
+    assert paid(organization) == 0
+    assert balances(organization)["loss"] == 4 * NANOS
+
+
+def test_spent_credit_is_taken_back_below_zero_and_no_further(
+    fake_stripe: FakeStripe, organization: Organization
+) -> None:
+    """Invariant 8: a wallet falls below zero by what was clawed back, and by nothing else."""
+    top_up = bought(fake_stripe, organization)
+    refunds.start(top_up, 4 * NANOS, number=ids.uuid7(), reason="", actor=None)
+    before = available(organization)
+    fake_stripe.people.dispute(top_up.charge)
+
+    deliver_all()
+
+    assert available(organization) == before - 6 * NANOS
+    assert paid(organization) == 0
+
+
+def test_tax_goes_back_with_the_credit(
+    fake_stripe: FakeStripe, organization: Organization, settings: Any
+) -> None:
+    settings.STRIPE_TAX = True
+    fake_stripe.people.set("tax_bps", 2000)
+    top_up = bought(fake_stripe, organization)
+
+    fake_stripe.people.refund(top_up.charge, 600)
+    deliver_all()
+    half = balances(organization)
+    fake_stripe.people.refund(top_up.charge, 600)
+    deliver_all()
+
+    assert (half["credit"], half["tax"]) == (-5 * NANOS, -1 * NANOS)
+    assert (paid(organization), balances(organization)["tax"]) == (0, 0)
+
+
+# Disputes ------------------------------------------------------------------------------------
+
+
+def test_a_dispute_freezes_until_it_is_won(
+    fake_stripe: FakeStripe, organization: Organization
+) -> None:
+    top_up = bought(fake_stripe, organization)
+    dispute = fake_stripe.people.dispute(top_up.charge)
+    deliver_all()
+    assert frozen(organization)
+    row = Dispute.objects.get()
+    assert (row.state, row.withdrawn_minor, row.reason) == ("open", 1000, "fraudulent")
+    assert OutgoingMail.objects.filter(template="mail/dispute_opened").count() == 1
+
+    fake_stripe.people.close_dispute(dispute["id"], won=True)
+    deliver_all()
+
+    assert not frozen(organization)
+    row.refresh_from_db()
+    assert (row.state, row.withdrawn_minor) == ("won", 0)
+
+
+def test_a_lost_dispute_leaves_the_organization_frozen(
+    fake_stripe: FakeStripe, organization: Organization
+) -> None:
+    top_up = bought(fake_stripe, organization)
+    dispute = fake_stripe.people.dispute(top_up.charge)
+    fake_stripe.people.close_dispute(dispute["id"], won=False)
+
+    deliver_all()
+
+    assert frozen(organization)
+    assert Dispute.objects.get().state == "lost"
+
+
+def test_one_dispute_that_is_won_does_not_end_another(
+    fake_stripe: FakeStripe, organization: Organization
+) -> None:
+    first, second = bought(fake_stripe, organization), bought(fake_stripe, organization)
+    one = fake_stripe.people.dispute(first.charge)
+    two = fake_stripe.people.dispute(second.charge)
+    deliver_all()
+
+    fake_stripe.people.close_dispute(one["id"], won=True)
+    deliver_all()
+    assert frozen(organization)
+    fake_stripe.people.close_dispute(two["id"], won=True)
+    deliver_all()
+
+    assert not frozen(organization)
+
+
+def test_what_an_operator_froze_stays_frozen(
+    fake_stripe: FakeStripe, organization: Organization, owner: User
+) -> None:
+    top_up = bought(fake_stripe, organization)
+    organizations.set_frozen(organization, True, actor=owner, reason="Dispute about something else")
+    dispute = fake_stripe.people.dispute(top_up.charge)
+    deliver_all()
+
+    fake_stripe.people.close_dispute(dispute["id"], won=True)
+    deliver_all()
+
+    assert frozen(organization)
+
+
+def test_a_bank_that_only_asks_freezes_nobody(
+    fake_stripe: FakeStripe, organization: Organization
+) -> None:
+    top_up = bought(fake_stripe, organization)
+    dispute = fake_stripe.people.dispute(top_up.charge)
+    with fake_stripe._store.transaction() as world:
+        found = world.find(dispute["id"])
+        assert found is not None
+        world.save(found | {"status": "warning_needs_response", "balance_transactions": []})
+
+    deliver_all()
+
+    assert Dispute.objects.get().state == "open"
+    assert not frozen(organization)
+    assert paid(organization) == TEN
+
+
+def test_a_dispute_of_somebody_elses_payment_touches_nobody(
+    fake_stripe: FakeStripe, organization: Organization
+) -> None:
+    other = make_organization()
+    top_up = bought(fake_stripe, organization)
+    bought(fake_stripe, other)
+
+    fake_stripe.people.dispute(top_up.charge)
+    deliver_all()
+
+    assert (paid(other), frozen(other)) == (TEN, False)
+
+
+# Any order -----------------------------------------------------------------------------------
+
+
+def test_what_was_read_before_the_last_change_is_not_believed(
+    fake_stripe: FakeStripe, organization: Organization
+) -> None:
+    """A handler that read Stripe, and was slower than another one that read it later."""
+    top_up = bought(fake_stripe, organization)
+    fake_stripe.people.refund(top_up.charge, 100)
+    slow = payments.of_intent(top_up.payment_intent, is_thorough=True)
+    assert slow is not None
+    fake_stripe.people.refund(top_up.charge, 400)
+    deliver_all()
+
+    with pytest.raises(payments.StaleError):
+        payments.apply(slow)
+
+    assert paid(organization) == 5 * NANOS
+
+
+def history(fake: FakeStripe, organization: Organization) -> None:
+    """Refund, dispute, won, disputed again, refund: with all of its webhooks on the way."""
+    people = fake.people
+    top_up = buy(fake, organization)
+    session = people.look(top_up.checkout_session)
+    assert session is not None
+    intent = people.look(session["payment_intent"])
+    assert intent is not None
+    charge = intent["latest_charge"]
+    people.refund(charge, 200)
+    dispute = people.dispute(charge, 500)
+    people.close_dispute(dispute["id"], won=True)
+    people.refund(charge, 100)
+    people.dispute(charge, 300)
+
+
+def test_any_order_of_a_history_gives_the_same_ledger(fake_stripe: FakeStripe) -> None:
+    """Invariant 12: every webhook twice, in many permutations."""
+    results = set()
+    for seed in range(4):
+        organization = make_organization(credit_nanos=0)
+        before = balances(organization)
+        history(fake_stripe, organization)
+        fake_stripe.post.duplicate(2)
+        fake_stripe.post.shuffle(seed)
+
+        deliver_all()
+
+        after = balances(organization)
+        results.add(tuple(after[name] - before[name] for name in after))
+    assert len(results) == 1
+    assert next(iter(results))[0] == -4 * NANOS
+
+
+def test_any_order_of_the_money_events_gives_the_same_ledger(
+    fake_stripe: FakeStripe, organization: Organization
+) -> None:
+    """Invariant 12: all orders of four events, each handled twice, one at a time."""
+    results = set()
+    wanted = ("checkout.session.completed", "charge.refunded", "charge.dispute.created")
+    for order in itertools.permutations(range(3)):
+        tenant = make_organization(credit_nanos=0)
+        before = balances(tenant)
+        history(fake_stripe, tenant)
+        found = [
+            next(each.payload for each in fake_stripe.post.due(500) if each.type == kind)
+            for kind in wanted
+        ]
+        fake_stripe.post.drop()
+        for place in order:
+            receive(found[place])
+            webhooks.handle_due()
+            StripeEvent.objects.update(state=StripeEvent.State.RECEIVED, next_attempt_at=None)
+            webhooks.handle_due()
+        after = balances(tenant)
+        results.add(tuple(after[name] - before[name] for name in after))
+    assert len(results) == 1
+
+
+def receive(payload: bytes) -> None:
+    webhooks.receive(payload, signatures.sign(payload, signatures.secrets()[0]))
+
+
+DEEDS = ("refund", "dispute", "win", "lose", "own", "fail", "hooks", "some", "page")
+
+
+@settings(
+    max_examples=20,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(st.lists(st.sampled_from(DEEDS), max_size=8), st.integers(0, 2**32))
+def test_whatever_happens_the_ledger_ends_where_stripe_does(
+    fake_stripe: FakeStripe, deeds: list[str], seed: int
+) -> None:
+    """Invariant 17: refunds, disputes and failed refunds in random order net right."""
+    dice = random.Random(seed)
+    tenant = make_organization(credit_nanos=0)
+    before, start = balances(tenant), stripe_has(fake_stripe)
+    top_up = buy(fake_stripe, tenant)
+    if dice.random() < 0.5:
+        deliver_all()
+    for deed in deeds:
+        try:
+            act(fake_stripe, TopUp.objects.get(pk=top_up.pk), deed, dice)
+        except Refusal:
+            continue
+    fake_stripe.post.duplicate(2)
+    fake_stripe.post.shuffle(seed)
+    deliver_all()
+
+    after = balances(tenant)
+    top_up.refresh_from_db()
+    assert after["clearing"] - before["clearing"] == (stripe_has(fake_stripe) - start) * CENT
+    gone = gone_elsewhere(fake_stripe, top_up)
+    assert paid(tenant) == max(TEN - top_up.refunded_nanos - gone * CENT, 0)
+    assert top_up.clawed_back_nanos + top_up.refunded_nanos <= TEN
+
+
+def act(fake: FakeStripe, top_up: TopUp, deed: str, dice: random.Random) -> None:
+    people = fake.people
+    amount = dice.choice([100, 300, 600])
+    deeds: dict[str, Callable[[], object]] = {
+        "refund": lambda: people.refund(charge_of(fake, top_up), amount),
+        "dispute": lambda: people.dispute(charge_of(fake, top_up), amount),
+        "win": lambda: close(fake, won=True),
+        "lose": lambda: close(fake, won=False),
+        "own": lambda: refund_own(top_up, amount),
+        "fail": lambda: fail_own(fake, top_up),
+        "hooks": deliver_all,
+        "some": lambda: deliver_some(fake, dice.randrange(4), dice.randrange(99)),
+        "page": lambda: topups.fulfil(top_up.checkout_session),
+    }
+    deeds[deed]()
+
+
+def charge_of(fake: FakeStripe, top_up: TopUp) -> str:
+    session = fake.people.look(top_up.checkout_session)
+    intent = fake.people.look((session or {})["payment_intent"])
+    return str((intent or {})["latest_charge"])
+
+
+def close(fake: FakeStripe, *, won: bool) -> None:
+    with fake._store.transaction() as world:
+        opened = world.newest("dispute", keep=lambda each: each["status"] == "needs_response")
+    if opened:
+        fake.people.close_dispute(opened[0]["id"], won=won)
+
+
+def refund_own(top_up: TopUp, amount: int) -> None:
+    nanos = min(amount * CENT, refunds.refundable(top_up))
+    if nanos:
+        refunds.start(top_up, nanos, number=ids.uuid7(), reason="", actor=None)
+
+
+def fail_own(fake: FakeStripe, top_up: TopUp) -> None:
+    done = CreditRefund.objects.filter(top_up=top_up, state="refunded").first()
+    if done:
+        fake.people.fail_refund(done.stripe_refund)
+
+
+def deliver_some(fake: FakeStripe, count: int, seed: int) -> None:
+    fake.post.shuffle(seed)
+    for delivery in fake.post.due(count):
+        receive(delivery.payload)
+        fake.post.acknowledge(delivery)
+    webhooks.handle_due()
+
+
+def stripe_has(fake: FakeStripe) -> int:
+    """Return our balance at Stripe, in cents."""
+    with fake._store.transaction() as world:
+        return sum(each["net"] for each in world.newest("balance_transaction"))
+
+
+def gone_elsewhere(fake: FakeStripe, top_up: TopUp) -> int:
+    """Return what is gone that the site did not give back itself, in cents."""
+    gateway = client.gateway()
+    found = gateway.list_refunds(payment_intent=top_up.payment_intent)
+    disputes = gateway.list_disputes(payment_intent=top_up.payment_intent)
+    return sum(
+        each.amount
+        for each in found
+        if each.status != "failed" and "credit_refund" not in each.metadata
+    ) + sum(each.net_withdrawn for each in disputes)
+
+
+def test_the_target_is_a_function_of_what_is_gone() -> None:
+    top_up = TopUp(credit_nanos=TEN, charge_minor=1000, tax_minor=0, currency="usd")
+    for gone in (0, 1, 333, 1000, 1500):
+        wanted = clawback.target(top_up, gone)
+        assert sum(wanted.values()) == 0
+        assert wanted["credit"] == min(gone * CENT, TEN)
