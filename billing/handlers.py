@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from importlib import import_module
 
-MODULES: tuple[str, ...] = ("billing.connect", "billing.payout_events", "billing.payment_events")
+MODULES: tuple[str, ...] = (
+    "billing.connect",
+    "billing.payout_events",
+    "billing.payment_events",
+    "billing.invoice_events",
+)
 
 
 def register() -> None:

@@ -4,13 +4,41 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from billing import alerts, charge_refunds, earnings, holds, payouts, price_notices, price_previews, settlement, webhooks
+from accounts.models import User
+from billing import (
+    alerts,
+    charge_refunds,
+    earnings,
+    holds,
+    invoice_payments,
+    meter_sender,
+    meters,
+    payouts,
+    periods,
+    postpaid,
+    price_notices,
+    price_previews,
+    reconciliation,
+    refunds,
+    reload,
+    settlement,
+    topups,
+    wallets,
+    webhooks,
+)
 
 
 @shared_task(name="billing.settle")
 def settle() -> None:
-    """Book what is finished."""
-    settlement.settle()
+    """Book what is finished, and buy credit where little is left."""
+    if settlement.settle() and reload.due().exists():
+        reload_credit.delay()
+
+
+@shared_task(name="billing.reconcile")
+def reconcile(user_id: int | None = None) -> None:
+    """Compare usage, ledger and Stripe."""
+    reconciliation.run(User.objects.filter(pk=user_id).first())
 
 
 @shared_task(name="billing.announce_prices")
@@ -62,3 +90,37 @@ def tell_owners() -> None:
     """Put mails about budgets and balances into the outbox."""
     alerts.check_balances()
     alerts.mail_due()
+
+
+@shared_task(name="billing.reload_credit")
+def reload_credit() -> None:
+    """Charge saved cards of those who want that when little is left."""
+    reload.run_due()
+
+
+@shared_task(name="billing.follow_payments")
+def follow_payments() -> None:
+    """Find out what became of payments and refunds, and let credit lapse whose time is over."""
+    refunds.resume()
+    topups.reconcile()
+    wallets.expire_grants()
+
+
+@shared_task(name="billing.report_usage")
+def report_usage() -> None:
+    """Tell Stripe what was used on credit lines."""
+    postpaid.enrol_due()
+    meters.cut()
+    meter_sender.send()
+
+
+@shared_task(name="billing.close_months")
+def close_months() -> None:
+    """Go on with the close of every month that is over."""
+    periods.close_due()
+
+
+@shared_task(name="billing.look_at_invoices")
+def look_at_invoices() -> None:
+    """Ask Stripe about invoices that are not paid."""
+    invoice_payments.refresh_open()

@@ -8,6 +8,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "maas_site.settings")
 
 import django
 from celery import Celery
+from celery.schedules import crontab
 
 django.setup()
 
@@ -37,6 +38,9 @@ app.conf.update(
             ("reload-credit", "billing.reload_credit", 5.0),
             ("follow-payments", "billing.follow_payments", 60.0),
             ("resume-refunds", "billing.resume_refunds", 60.0),
+            ("report-usage", "billing.report_usage", 30.0),
+            ("close-months", "billing.close_months", 60.0),
+            ("look-at-invoices", "billing.look_at_invoices", 3600.0),
             ("forget-predictions", "inference.forget_predictions", 300.0),
             ("tell-owners", "billing.tell_owners", 5.0),
             ("send-mail", "accounts.send_mail", 5.0),
@@ -44,6 +48,14 @@ app.conf.update(
             ("send-webhooks", "inference.send_webhooks", 2.0),
             ("sweep-jobs", "training.sweep", 3.0),
         ]
+    }
+    | {
+        # At night (UTC), when little is under way.
+        "reconcile": {
+            "task": "billing.reconcile",
+            "schedule": crontab(hour="3", minute="10"),
+            "options": {"expires": 6 * 3600},
+        }
     },
 )
 app.set_default()

@@ -11,6 +11,7 @@ from django.test.utils import CaptureQueriesContext
 
 from accounts.models import Membership, Organization, User
 from catalog.models import ModelVersion
+from tests.billing.postpaid_world import Clock
 from tests.factories import make_organization, make_user, make_version
 
 
@@ -61,3 +62,9 @@ def viewer(client: Client, organization: Organization) -> Client:
 @pytest.fixture
 def version(db: None) -> ModelVersion:
     return make_version(name="digits")
+
+
+@pytest.fixture
+def clock(fake_stripe: object, monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Stop the time, here and at a new and empty Stripe."""
+    return Clock(monkeypatch)
