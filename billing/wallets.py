@@ -45,6 +45,7 @@ def add_paid(
     external_ref: str,
     actor: User | None = None,
     reason: str = "",
+    reversal_of: LedgerTransaction | None = None,
 ) -> tuple[LedgerTransaction, bool]:
     """Add paid credit (below zero takes it away), once per `(kind, external_ref)`.
 
@@ -64,6 +65,7 @@ def add_paid(
             organization=organization,
             actor=actor,
             reason=reason,
+            reversal_of=reversal_of,
         )
         if is_new:
             Wallet.objects.filter(pk=wallet.pk).update(paid_nanos=F("paid_nanos") + nanos)
