@@ -105,13 +105,15 @@ def promise(
     """
     if quote.model_version_id != model_version_id:
         raise QuoteExpiredError("This quote is for another version. Nothing was charged.")
+    plan = plan_of(quote.price_version)
+    # What the price does not count cannot make the run dearer.
     for name, units in quantities.items():
-        if units > quote.quantities.get(name, 0):
+        if name in plan.components and units > quote.quantities.get(name, 0):
             raise QuoteExpiredError(
                 f"This quote is for at most {quote.quantities.get(name, 0)} of {name}, and the run "
                 f"may use {units}. Nothing was charged."
             )
-    return Promise(quote.pk, plan_of(quote.price_version), quote.share_version_id)
+    return Promise(quote.pk, plan, quote.share_version_id)
 
 
 def state(quote: Quote, at: datetime | None = None) -> str:
