@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from django.urls import URLPattern, URLResolver, path
 
-from billing.api import balance, budgets, receipts, usage
+from billing.api import balance, budgets, earnings, receipts, redemptions, topups, usage
 
 urlpatterns: list[URLPattern | URLResolver] = [
+    path("earnings", earnings.Earnings.as_view()),
+    path("payouts", earnings.Payouts.as_view()),
     path("balance", balance.Balance.as_view()),
     path("balance/alert", budgets.LowBalance.as_view()),
     path("budgets", budgets.Budgets.as_view()),
     path("budgets/alerts", budgets.BudgetAlerts.as_view()),
+    path("topups", topups.TopUpList.as_view()),
+    path("topups/<uuid:top_up_id>", topups.TopUpDetail.as_view()),
+    path("redemptions", redemptions.Redemptions.as_view()),
     path("usage", usage.Usage.as_view()),
     path("receipts/<str:reference>", receipts.ReceiptDetail.as_view()),
 ]
