@@ -304,6 +304,7 @@ def expire_due(limit: int = 1000) -> int:
     )
     if not due:
         return 0
+    crashes.point("expire.found")
     return Hold.objects.filter(pk__in=due, state=State.AUTHORISED, expires_at__lt=now).update(
         state=State.EXPIRED, failure="worker_lost", finished_at=now
     )
