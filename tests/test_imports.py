@@ -1,4 +1,4 @@
-"""The web must never load TensorFlow: it costs seconds and gigabytes."""
+"""The web must never load TensorFlow: seconds and gigabytes; nor the SDK of Stripe: seldom used."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-HEAVY = ("tensorflow", "torch", "onnxruntime", "keras", "sklearn")
+HEAVY = ("tensorflow", "torch", "onnxruntime", "keras", "sklearn", "stripe")
 
 
 @pytest.mark.once
