@@ -28,8 +28,49 @@ KINDS = {
     "credit_granted": _("Credit given"),
     "credit_taken": _("Credit taken back"),
     "usage": _("Usage"),
+    "top_up": _("Top-up"),
+    "redemption": _("Code redeemed"),
+    "credit_expired": _("Credit expired"),
+    "credit_refund": _("Refund to the card"),
+    "credit_refund_failed": _("Refund failed"),
+    "clawback": _("Payment given or taken back"),
+}
+PAYMENTS = {
+    "pending": ("plain", _("Pending")),
+    "credited": ("good", _("Credited")),
+    "failed": ("bad", _("Failed")),
+    "expired": ("plain", _("Not paid")),
+}
+# What a bank's code means; other codes are shown as they are.
+DECLINES = {
+    "insufficient_funds": _("The card has too little money."),
+    "authentication_required": _("The bank wants you to confirm the payment."),
+    "expired_card": _("The card has expired."),
+    "card_declined": _("The card was declined."),
+    "generic_decline": _("The card was declined."),
+    "requires_payment_method": _("The payment did not arrive."),
 }
 SOURCES = {"api": _("API"), "web": _("Browser"), "training": _("Training")}
+
+
+@register.filter
+def payment_state(state: str) -> str:
+    """Write the state of a top-up in words."""
+    return gettext(PAYMENTS[state][1]) if state in PAYMENTS else state
+
+
+@register.filter
+def payment_kind(state: str) -> str:
+    """Return the kind of badge for the state of a top-up."""
+    return PAYMENTS[state][0] if state in PAYMENTS else "plain"
+
+
+@register.filter
+def declined(code: str) -> str:
+    """Write why a payment did not work."""
+    if code.startswith("mismatch"):
+        return gettext("What was paid is not what was ordered; an operator looks at it.")
+    return gettext(DECLINES[code]) if code in DECLINES else code
 
 
 @register.filter
