@@ -6,7 +6,6 @@ from django.urls import URLPattern, URLResolver, path
 
 from billing.api.urls import urlpatterns as api_urlpatterns
 from billing.views import (
-    balance,
     budgets,
     earnings,
     fake_stripe,
@@ -14,6 +13,7 @@ from billing.views import (
     receipts,
     stripe_webhook,
     usage,
+    wallet,
 )
 
 urlpatterns: list[URLPattern | URLResolver] = [
@@ -25,7 +25,17 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("console/usage/<uuid:hold_id>", receipts.receipt, name="receipt"),
     path("console/receipts/<str:reference>", receipts.receipt_find, name="receipt_find"),
     path("console/usage.csv", usage.usage_csv, name="usage_csv"),
-    path("console/balance", balance.balance, name="balance"),
+    path("console/balance", wallet.balance, name="balance"),
+    path("console/balance/topup", wallet.topup_start, name="topup_start"),
+    path("console/balance/topup/done", wallet.topup_done, name="topup_done"),
+    path("console/balance/topup/canceled", wallet.topup_canceled, name="topup_canceled"),
+    path("console/balance/topup/<uuid:top_up_id>/refund", wallet.topup_refund, name="topup_refund"),
+    path("console/balance/redeem", wallet.redeem, name="redeem"),
+    path("console/balance/reload", wallet.reload_set, name="reload_set"),
+    path("console/balance/card", wallet.card_back, name="card_back"),
+    path("console/balance/card/save", wallet.card_save, name="card_save"),
+    path("console/balance/card/remove", wallet.card_remove, name="card_remove"),
+    path("console/balance/portal", wallet.portal, name="portal"),
     path("console/balance/limit", budgets.limit_set, name="limit_set"),
     path("console/budgets", budgets.budget_list, name="budgets"),
     path("console/budgets/set", budgets.budget_set, name="budget_set"),
