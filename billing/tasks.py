@@ -41,6 +41,12 @@ def reconcile(user_id: int | None = None) -> None:
     reconciliation.run(User.objects.filter(pk=user_id).first())
 
 
+@shared_task(name="billing.reconcile")
+def reconcile(user_id: int | None = None) -> None:
+    """Compare usage, ledger and Stripe."""
+    reconciliation.run(User.objects.filter(pk=user_id or 0).first())
+
+
 @shared_task(name="billing.announce_prices")
 def announce_prices() -> None:
     """Tell tenants of prices that become higher, and count what proposals would have cost."""

@@ -279,6 +279,7 @@ QUOTE_MINUTES = env.integer("MERCATO_QUOTE_MINUTES", 60, low=1, high=10_080)
 EARNINGS_HOLD_DAYS = env.integer("MERCATO_EARNINGS_HOLD_DAYS", 30, low=0, high=365)
 PAYOUT_MINIMUM_NANOS = env.nanos("MERCATO_PAYOUT_MINIMUM", "10.00")
 PAYOUT_DAY = env.integer("MERCATO_PAYOUT_DAY", 1, low=1, high=28)
+RECONCILE_DAYS = env.integer("MERCATO_RECONCILE_DAYS", 35, low=1, high=400)
 TWO_PERSON_CORRECTIONS = env.boolean("MERCATO_TWO_PERSON_CORRECTIONS", default=False)
 
 # Who invoices come from, and the beginning of their numbers.

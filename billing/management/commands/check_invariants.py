@@ -7,6 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from billing.invariants import CHECKS, violations
+from billing.snapshots import one_snapshot
 
 
 class Command(BaseCommand):
@@ -15,7 +16,8 @@ class Command(BaseCommand):
     help = "Prove that budgets, holds, usage and ledger agree."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        found = violations()
+        with one_snapshot():
+            found = violations()
         if found:
             raise CommandError("\n".join(found))
         self.stdout.write(f"{len(CHECKS)} checks, no violation.")
