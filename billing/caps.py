@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from billing.budgets import Member, member
-from billing.models import Budget, SpendLimit, Unit
+from billing.models import Budget, Hold, SpendLimit, Unit
 from billing.money import decimal_text
 
 if TYPE_CHECKING:
@@ -42,6 +42,11 @@ def of_budgets(budgets: Iterable[Budget]) -> tuple[tuple[str, str], ...]:
     rows = list(budgets)
     left = {row.pk: (row.available, row.limit) for row in rows}
     return texts(sorted(member(row) for row in rows), left)
+
+
+def of_hold(hold: Hold) -> tuple[tuple[str, str], ...]:
+    """Return the headers for the caps a run is counted against, as they are now."""
+    return of_budgets(hold.budget_set.budgets.all())
 
 
 def texts(

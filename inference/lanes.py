@@ -24,7 +24,7 @@ from django.db import DatabaseError, connection
 
 from accounts.errors import MercatoError, OverloadedError
 from accounts.keys import Caller
-from billing import holds
+from billing import alerts, holds
 from billing.holds import Admission, Reservation
 from billing.quotes import Promise
 from inference import dispatch
@@ -175,7 +175,7 @@ def _reserve(reservations: Sequence[Reservation]) -> Sequence[Admission | Mercat
     if not reservations:
         return []
     try:
-        return holds.reserve_many(reservations)
+        outcomes = holds.reserve_many(reservations)
     except DatabaseError:
         # If the commit had happened all the same, the holds expire.
         logger.warning("admission", exc_info=True)
@@ -183,6 +183,8 @@ def _reserve(reservations: Sequence[Reservation]) -> Sequence[Admission | Mercat
         return [OverloadedError("The books cannot be reached. Nothing was charged.")] * len(
             reservations
         )
+    alerts.note_refusals(outcomes)
+    return outcomes
 
 
 def _prepare(request: Request) -> Reservation | MercatoError:

@@ -21,6 +21,7 @@ from accounts import paging
 from accounts.authentication import caller_of, organization_of
 from accounts.errors import InvalidRequestError, NotFoundError
 from billing import ceilings
+from billing import caps
 from catalog.publishing import Text
 from training import events, jobs, publishing
 from training.models import Job
@@ -99,6 +100,8 @@ class TrainingList(APIView):
         )
         job, is_new = jobs.start(caller_of(request), wanted)
         headers = {"Location": f"/v1/trainings/{job.pk}"}
+        if job.hold is not None:
+            headers |= dict(caps.of_hold(job.hold))
         if not is_new:
             headers["Idempotent-Replayed"] = "true"
         return Response(job_json(job), status=201, headers=headers)

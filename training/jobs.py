@@ -17,8 +17,9 @@ from django.db.models.functions import Now
 from accounts.errors import IdempotencyMismatchError, UnknownFieldError
 from accounts.keys import Caller
 from accounts.models import Organization
-from billing import holds, quotes, shares
+from billing import alerts, holds, quotes, shares
 from billing.errors import QuoteExpiredError
+from billing.errors import CapReachedError
 from billing.models import Hold
 from billing.quotes import Promise
 from catalog.models.models import NAME
@@ -130,6 +131,9 @@ def start(caller: Caller, wanted: Order) -> tuple[Job, bool]:
     _require_room(caller)
     try:
         return create(caller, wanted), True
+    except CapReachedError as error:
+        alerts.note_refusals([error])
+        raise
     except IntegrityError:
         # The same key, at the same moment, in another process.
         earlier = _replayed(caller, wanted)

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from http.client import HTTPException
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, SSLError
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, SSLError
+from urllib3.util.ssl_match_hostname import CertificateError
 
 from inference.errors import WebhookUrlError
 from inference.webhooks import addresses
@@ -45,7 +46,7 @@ def post(url: str, body: str, headers: dict[str, str]) -> Result:
     try:
         target = addresses.parse(url)
         address = addresses.resolve(target)
-        status, excerpt = _exchange(target, address, body.encode(), headers)
+        status, excerpt = _exchange(target, address, body.encode(), headers, began)
     except WebhookUrlError:
         return _failed("address_refused", began)
     except (HTTPError, HTTPException, OSError, ValueError) as error:
@@ -55,10 +56,11 @@ def post(url: str, body: str, headers: dict[str, str]) -> Result:
 
 def _name_of(error: Exception, began: float) -> str:
     is_late = time.monotonic() - began >= TOTAL_SECONDS
-    # Sockets raise Python's, connections urllib3's.
-    if is_late or isinstance(error, TimeoutError | ConnectTimeoutError):
+    # To urllib3 a connection that was refused is a kind of timeout.
+    was_refused = isinstance(error, NewConnectionError)
+    if is_late or (isinstance(error, TimeoutError | ConnectTimeoutError) and not was_refused):
         return "timeout"
-    is_tls = isinstance(error, ssl.SSLError | SSLError)
+    is_tls = isinstance(error, ssl.SSLError | SSLError | CertificateError)
     return "tls_error" if is_tls else "connection_error"
 
 
@@ -79,7 +81,7 @@ def _failure_of(status: int) -> str:
 
 
 def _exchange(
-    target: Target, address: str, body: bytes, headers: dict[str, str]
+    target: Target, address: str, body: bytes, headers: dict[str, str], began: float
 ) -> tuple[int, str]:
     connection = _connection(target, address)
     # Timeouts of sockets begin anew with every byte: this one does not.
@@ -103,6 +105,9 @@ def _exchange(
             decode_content=False,
         )
         answer = connection.getresponse()
+        if time.monotonic() - began >= TOTAL_SECONDS:
+            # We have cut it off: what looks like the end of the headers is none.
+            raise TimeoutError
         location = answer.headers.get("Location", "") if 300 <= answer.status < 400 else ""
         text = answer.read(MAX_ANSWER_BYTES, decode_content=False).decode("utf-8", "replace")
         return answer.status, _clean(f"Location: {location}" if location else text)
