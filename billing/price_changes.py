@@ -155,6 +155,20 @@ def effect(target: Target, plan: PricePlan, wanted: datetime | None = None) -> E
     return Effect(begins_at, is_increase, others)
 
 
+def effect_of(change: PriceChange) -> Effect:
+    """Return what a proposal would do if it were approved now."""
+    return effect(target_of(change), plan_of_change(change), change.effective_from)
+
+
+def before(change: PriceChange) -> PriceVersion | None:
+    """Return the price that a change took over from, or would if it were approved now."""
+    target = target_of(change)
+    if change.price_version is None:
+        return at(target, effect_of(change).begins_at)
+    just_before = change.price_version.effective_from - timedelta(microseconds=1)
+    return at(target, just_before)
+
+
 def propose(
     target: Target,
     components: Components,
@@ -212,7 +226,7 @@ def approve(change: PriceChange, *, actor: User, reason: str = "") -> PriceVersi
     target = target_of(change)
     with transaction.atomic():
         _lock(target)
-        found = effect(target, plan_of_change(change), change.effective_from)
+        found = effect_of(change)
         if not actor.is_staff:
             raise SecondOperatorError("Only an operator approves a price.")
         if found.needs_second_operator and not _is_second(change, actor):

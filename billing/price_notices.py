@@ -27,18 +27,10 @@ def announce() -> int:
     return sum(_announce(change) for change in coming)
 
 
-def before(version: PriceVersion) -> PriceVersion | None:
-    """Return the price that a version takes over from."""
-    earlier = PriceVersion.objects.at(version.effective_from).filter(
-        model=version.model, sku=version.sku
-    )
-    return earlier.exclude(pk=version.pk).prefetch_related("components").first()
-
-
 def _announce(change: PriceChange) -> bool:
     version, target = change.price_version, price_changes.target_of(change)
     assert version is not None
-    old = before(version)
+    old = price_changes.before(change)
     if old is None or not is_higher(plan_of(version), plan_of(old)):
         return False
     told = price_changes.users(target)

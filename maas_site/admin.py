@@ -255,6 +255,7 @@ _MENU: list[tuple[StrOrPromise, list[tuple[StrOrPromise, str, str]]]] = [
             (gettext_lazy("Models"), "category", "catalog.mlmodel"),
             (gettext_lazy("Versions"), "deployed_code", "catalog.modelversion"),
             (gettext_lazy("Prices"), "sell", "catalog.priceversion"),
+            (gettext_lazy("Price changes"), "rule", "catalog.pricechange"),
         ],
     ),
     (

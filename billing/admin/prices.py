@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.forms.models import BaseInlineFormSet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldBooleanWidget
 
-from accounts import audit
 from accounts.admin import ReadOnlyAdmin, RowInline, badge, operator
+from billing import price_changes
 from billing.admin.organizations import AmountField
+from billing.errors import InvalidPriceError
 from billing.models import ShareVersion
+from billing.price_changes import Target
 from billing.templatetags.money import money, price_line
-from catalog.models import PriceComponent, PriceVersion
-from catalog.prices import Tier, tiers_of
+from catalog.models import PriceChange, PriceComponent, PriceVersion
+from catalog.prices import Tier
 
 # Dimensions times tiers: more than anybody can read.
 MAX_TIERS = 24
@@ -36,6 +39,21 @@ else:
 
 class PriceForm(_PriceForm):
     """A new price of one model, or of something that belongs to no model."""
+
+    reason = forms.CharField(
+        label=_("Reason"),
+        max_length=500,
+        required=False,
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}),
+        help_text=_("Written to the audit log, and told to tenants whose price becomes higher."),
+    )
+    only_propose = forms.BooleanField(
+        label=_("Look at the preview first"),
+        required=False,
+        initial=True,
+        widget=UnfoldBooleanWidget,
+        help_text=_("The price waits, with what last month would have cost, until it is approved."),
+    )
 
     min_charge_nanos = AmountField(
         label=_("Minimum charge"), lowest=0, initial="0", help_text=_("In US dollars, per run.")
@@ -88,10 +106,15 @@ class ComponentFormSet(_ComponentFormSet):
         return {**super().get_form_kwargs(index), "empty_permitted": False}
 
     def clean(self) -> None:
-        """Insist on tiers that begin with the first unit, each after the one before it."""
+        """Refuse what cannot be a price: a tier that leaves a gap, nothing that is counted."""
         super().clean()
-        if not any(self.errors):
-            require_tiers(self.components())
+        target = Target(self.instance.model, self.instance.sku)
+        if any(self.errors) or bool(target.model) == bool(target.sku):
+            return
+        try:
+            price_changes.checked(target, self.components())
+        except InvalidPriceError as error:
+            raise forms.ValidationError(error.message) from error
 
     def components(self) -> dict[str, list[Tier]]:
         """Return what was typed, as catalog.prices.add takes it."""
@@ -100,22 +123,6 @@ class ComponentFormSet(_ComponentFormSet):
             tier = (row["from_quantity"], row["amount_nanos"], row["per_quantity"])
             found[row["dimension"]].append(tier)
         return {name: sorted(tiers) for name, tiers in found.items()}
-
-
-def require_tiers(components: Mapping[str, Sequence[Tier]]) -> None:
-    """Refuse tiers that leave a unit without a price or give it two.
-
-    Raises:
-        ValidationError
-    """
-    for name, tiers in components.items():
-        try:
-            tiers_of(tiers)
-        except ValueError as error:
-            raise forms.ValidationError(
-                _("%(name)s: the first tier begins above 0, and no two begin at the same number."),
-                params={"name": name},
-            ) from error
 
 
 class ComponentInline(RowInline):
@@ -185,7 +192,10 @@ class PriceVersionAdmin(ReadOnlyAdmin):
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         """Show who added a price once it exists."""
         if obj is None:
-            return ["model", "sku", "min_charge_nanos", "effective_from"]
+            return [
+                *("model", "sku", "min_charge_nanos", "effective_from"),
+                *("reason", "only_propose"),
+            ]
         return ["model", "sku", "line", "minimum", "effective_from", "created_by", "created_at"]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
@@ -198,24 +208,41 @@ class PriceVersionAdmin(ReadOnlyAdmin):
         return found.prefetch_related("components")
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        """Write down whose price it is."""
-        obj.created_by = operator(request)
-        super().save_model(request, obj, form, change)
+        """Leave the row to the verb: a price is proposed, and made when it is approved."""
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
-        """Save the components, then the audit entry: it names them."""
-        super().save_related(request, form, formsets, change)
+        """Propose what was typed; it is applied at once if nobody has to approve it."""
         price = form.instance
-        audit.record(
-            operator(request),
-            "price.added",
-            price,
-            organization=price.model.owner if price.model else None,
-            details={
-                item.dimension: [item.amount_nanos, item.per_quantity]
-                for item in price.components.all()
-            },
+        form.change = price_changes.propose(
+            Target(price.model, price.sku),
+            formsets[0].components(),
+            min_charge_nanos=price.min_charge_nanos,
+            effective_from=price.effective_from,
+            reason=form.cleaned_data["reason"],
+            actor=operator(request),
+            only_propose=form.cleaned_data["only_propose"],
         )
+        request._price_change = form.change  # type: ignore[attr-defined]  # read by response_add
+
+    def construct_change_message(
+        self, request: HttpRequest, form: Any, formsets: Any, add: bool = False
+    ) -> Any:
+        """Say nothing: the verb writes the audit log."""
+        return []
+
+    def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
+        """Say nothing: the verb writes the audit log."""
+
+    def response_add(
+        self, request: HttpRequest, obj: Any, post_url_continue: str | None = None
+    ) -> HttpResponse:
+        """Show what became of the price."""
+        change: PriceChange = request._price_change  # type: ignore[attr-defined]  # set above
+        if change.price_version is None:
+            messages.info(request, _("The price waits to be approved."))
+        else:
+            messages.success(request, _("The price is added."))
+        return redirect("admin:catalog_pricechange_change", change.pk)
 
     @admin.display(description=_("What"), ordering="model__name")
     def thing(self, price: PriceVersion) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from django import template
+from django.conf import settings
 from django.utils.translation import gettext, ngettext
 
 from billing.models import Unit
 from billing.money import NANOS, decimal_text
-from catalog.models import PriceComponent, PriceVersion
+from catalog.models import PriceChange, PriceComponent, PriceVersion
 
 register = template.Library()
 _SYMBOLS = {"usd": "$", "eur": "€", "cny": "¥"}
@@ -48,7 +51,7 @@ def price_line(price: PriceVersion | None) -> str:
     """Write a price in one line: `$0.00002 / row`."""
     if price is None:
         return gettext("No price")
-    line = " + ".join(_dimensions(price)) or gettext("Free")
+    line = " + ".join(_dimensions(price.components.all(), price.currency)) or gettext("Free")
     if price.min_charge_nanos:
         least = money(price.min_charge_nanos, price.currency)
         line = gettext("{price}, at least {amount} a run").format(price=line, amount=least)
@@ -60,19 +63,35 @@ def price_lines(price: PriceVersion | None) -> list[str]:
     """Write a price with a line for each dimension, and one for the minimum."""
     if price is None:
         return [gettext("No price")]
-    lines = _dimensions(price) or [gettext("Free")]
+    lines = _dimensions(price.components.all(), price.currency) or [gettext("Free")]
     if price.min_charge_nanos:
         least = money(price.min_charge_nanos, price.currency)
         lines.append(gettext("At least {amount} a run").format(amount=least))
     return lines
 
 
-def _dimensions(price: PriceVersion) -> list[str]:
+@register.filter
+def wanted_lines(change: PriceChange) -> list[str]:
+    """Write a price that somebody wants like one that is."""
+    items = [
+        PriceComponent(dimension=name, from_quantity=start, amount_nanos=amount, per_quantity=per)
+        for name, tiers in change.components.items()
+        for start, amount, per in tiers
+    ]
+    lines = _dimensions(items, settings.CURRENCY) or [gettext("Free")]
+    if change.min_charge_nanos:
+        lines.append(
+            gettext("At least {amount} a run").format(amount=money(change.min_charge_nanos))
+        )
+    return lines
+
+
+def _dimensions(items: Iterable[PriceComponent], currency: str) -> list[str]:
     tiers: dict[str, list[PriceComponent]] = {}
-    for item in price.components.all():
+    for item in items:
         tiers.setdefault(item.dimension, []).append(item)
     return [
-        _tiers(sorted(found, key=lambda item: item.from_quantity), price.currency)
+        _tiers(sorted(found, key=lambda item: item.from_quantity), currency)
         for found in tiers.values()
         if any(item.amount_nanos for item in found)
     ]

@@ -210,7 +210,7 @@ def test_a_price_is_added_in_dollars_and_takes_effect_now_at_the_earliest(
     assert price.effective_from.year > 2020
     assert price.created_by == operator
     entry = AuditEntry.objects.get(action="price.added")
-    assert entry.details == {"compute_ms": [500_000, 1000]}
+    assert entry.details == {"compute_ms": [[0, 500_000, 1000]]}
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from django.utils import timezone
 from accounts import keys, organizations
 from accounts.keys import Caller
 from accounts.models import Organization, User
-from billing import credit, holds, rating, reports, settlement
+from billing import credit, holds, price_changes, rating, reports, settlement
 from billing.models import Hold, ShareVersion, UsageOrphan
 from catalog import prices
 from catalog.models import Artifact, MLModel, ModelVersion
@@ -99,6 +99,11 @@ def make_everything() -> None:
     )
     hold = make_call(organization, version)
     settlement.settle()
+    price_changes.propose(
+        price_changes.Target(version.model),
+        {"row": (10_000, 1)},
+        actor=User.objects.create_user(f"proposer-{next(_NUMBERS)}@example.com"),
+    )
     UsageOrphan.objects.create(hold_id=uuid4(), reason="hold_expired", report={})
     Prediction.objects.create(
         organization=organization,
