@@ -179,6 +179,8 @@ class Payments(Area):
             "currency": currency,
             "customer": customer,
             "payment_method": card,
+            # Other means of payment would need an address to send the person to.
+            "allowed_payment_method_types": ["card"],
             "off_session": True,
             "confirm": True,
             "description": description,

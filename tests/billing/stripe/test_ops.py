@@ -65,9 +65,9 @@ class Payout:
     def later(self, seconds: int) -> None:
         """Let time pass at Stripe and here."""
         self.fake.people.wait(seconds)
-        StripeOp.objects.exclude(first_sent_at=None).update(
-            first_sent_at=timezone.now() - timedelta(seconds=seconds)
-        )
+        for op in StripeOp.objects.exclude(first_sent_at=None):
+            op.first_sent_at = op.first_sent_at - timedelta(seconds=seconds)
+            op.save(update_fields=["first_sent_at"])
 
 
 @pytest.fixture
