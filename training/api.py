@@ -20,8 +20,7 @@ from rest_framework.views import APIView
 from accounts import paging
 from accounts.authentication import caller_of, organization_of
 from accounts.errors import InvalidRequestError, NotFoundError
-from billing import ceilings
-from billing import caps
+from billing import caps, ceilings
 from catalog.publishing import Text
 from training import events, jobs, publishing
 from training.models import Job

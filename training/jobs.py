@@ -18,8 +18,7 @@ from accounts.errors import IdempotencyMismatchError, UnknownFieldError
 from accounts.keys import Caller
 from accounts.models import Organization
 from billing import alerts, holds, quotes, shares
-from billing.errors import QuoteExpiredError
-from billing.errors import CapReachedError
+from billing.errors import CapReachedError, QuoteExpiredError
 from billing.models import Hold
 from billing.quotes import Promise
 from catalog.models.models import NAME
