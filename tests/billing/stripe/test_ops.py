@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from django.db import connection, transaction
-from django.utils import timezone
 
 from billing import stripe_ops
 from billing.models import StripeOp
@@ -65,9 +64,10 @@ class Payout:
     def later(self, seconds: int) -> None:
         """Let time pass at Stripe and here."""
         self.fake.people.wait(seconds)
+        passed = timedelta(seconds=seconds)
         for op in StripeOp.objects.exclude(first_sent_at=None):
-            op.first_sent_at = op.first_sent_at - timedelta(seconds=seconds)
-            op.save(update_fields=["first_sent_at"])
+            assert op.first_sent_at is not None
+            StripeOp.objects.filter(pk=op.pk).update(first_sent_at=op.first_sent_at - passed)
 
 
 @pytest.fixture
