@@ -1,4 +1,6 @@
-"""`make test`: the whole suite on SQLite, then on PostgreSQL, and one closing line for both.
+"""`make test`: the whole suite on SQLite and PostgreSQL at once, and one closing line for both.
+
+They share nothing: the first has a Valkey of its own, the second `TEST_REDIS_URL` if it is set.
 
 PostgreSQL is `TEST_DATABASE_URL`, or a server of its own: started from a wheel in a temporary
 folder, on a unix socket, never as root, and stopped at the end.
@@ -18,6 +20,7 @@ import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 # `nobody`: PostgreSQL refuses to run as root.
 _UNPRIVILEGED = 65534
@@ -31,28 +34,35 @@ def main(arguments: list[str]) -> int:
     counts: Counter[str] = Counter()
     with tempfile.TemporaryDirectory(prefix="mercato-test-") as name:
         folder = Path(name)
-        print("== SQLite", flush=True)
-        status = _pytest(folder / "sqlite.xml", arguments, url=None)
-        counts += _count(folder / "sqlite.xml")
-        with _postgresql(folder) as url:
-            print("== PostgreSQL", flush=True)
+        with _postgresql(folder) as url, (folder / "postgresql.txt").open("w+") as told_there:
             marked = ["-m", _AGAIN, *arguments]
-            status = _pytest(folder / "postgresql.xml", marked, url=url) or status
-            counts += _count(folder / "postgresql.xml")
+            there = _pytest(folder / "postgresql.xml", marked, url=url, output=told_there)
+            try:
+                print("== SQLite", flush=True)
+                here = _pytest(folder / "sqlite.xml", arguments, url=None)
+                status = here.wait()
+                print("== PostgreSQL", flush=True)
+                status = there.wait() or status
+            finally:
+                there.terminate()
+            told_there.seek(0)
+            shutil.copyfileobj(told_there, sys.stdout)
+        counts += _count(folder / "sqlite.xml") + _count(folder / "postgresql.xml")
     told = [f"{counts['passed']} passed", f"{counts['failed']} failed"]
     told += [f"{counts[kind]} {kind}" for kind in ("errors", "skipped") if counts[kind]]
     print(f"{', '.join(told)} in {time.monotonic() - started:.2f}s", flush=True)
     return status
 
 
-def _pytest(report: Path, arguments: list[str], *, url: str | None) -> int:
-    environment = {
-        k: v for k, v in os.environ.items() if not k.startswith(("DATABASE_URL", "MAKE"))
-    }
+def _pytest(
+    report: Path, arguments: list[str], *, url: str | None, output: IO[str] | None = None
+) -> subprocess.Popen[bytes]:
+    left_out = ("DATABASE_URL", "MAKE") if url else ("DATABASE_URL", "MAKE", "TEST_REDIS_URL")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(left_out)}
     if url:
         environment["DATABASE_URL"] = url
     command = [sys.executable, "-m", "pytest", f"--junitxml={report}", *arguments]
-    return subprocess.run(command, env=environment, check=False).returncode
+    return subprocess.Popen(command, env=environment, stdout=output, stderr=output)
 
 
 def _count(report: Path) -> Counter[str]:
