@@ -5,7 +5,7 @@ from __future__ import annotations
 import calendar
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from time import monotonic
+from time import monotonic_ns
 from typing import NamedTuple
 
 from django.conf import settings
@@ -22,7 +22,7 @@ Rank = Budget.Rank
 Window = SpendLimit.Window
 _LIFETIME_START = date(1970, 1, 1)
 # How long a process believes which limits exist. What is left in a budget is never cached.
-CACHE_SECONDS = 5.0
+CACHE_SECONDS = 5
 
 
 class Member(NamedTuple):
@@ -188,7 +188,7 @@ def window_end(window: str, start: date) -> date | None:
     return None
 
 
-_cache: dict[tuple[int, int | None, date], tuple[float, BudgetRefs]] = {}
+_cache: dict[tuple[int, int | None, date], tuple[int, BudgetRefs]] = {}
 
 
 def refs(organization_id: int, api_key_id: int | None, at: datetime) -> BudgetRefs:
@@ -198,12 +198,12 @@ def refs(organization_id: int, api_key_id: int | None, at: datetime) -> BudgetRe
     """
     day = at.date()
     known = _cache.get((organization_id, api_key_id, day))
-    if known and known[0] > monotonic():
+    if known and known[0] > monotonic_ns():
         return known[1]
     if len(_cache) >= 10_000:
         _cache.clear()
     found = _load_refs(organization_id, api_key_id, at)
-    _cache[organization_id, api_key_id, day] = (monotonic() + CACHE_SECONDS, found)
+    _cache[organization_id, api_key_id, day] = (monotonic_ns() + CACHE_SECONDS * 10**9, found)
     return found
 
 

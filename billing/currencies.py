@@ -29,7 +29,7 @@ def text(coins: int, currency: str) -> str:
 
 def coins_per_micro(currency: str) -> Decimal:
     """Return what one counted micro-unit costs in coins: 0.0001 for usd."""
-    return Decimal(MICRO_NANOS) / Decimal(minor.coin(currency))
+    return Decimal(1).scaleb(exponent(currency) - 6)
 
 
 def coins_of_micros(micros: int, currency: str) -> int:

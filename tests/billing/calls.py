@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -21,6 +22,7 @@ def reserve(
     key: ApiKey | None = None,
     rows: int = 1,
     at: datetime | None = None,
+    quantities: Mapping[str, int] | None = None,
 ) -> holds.Reservation:
     """Set money aside for a run that has not ended."""
     price = prices.current(version.model)
@@ -30,7 +32,7 @@ def reserve(
         Caller(organization.pk, organization.slug, api_key_id=key.pk if key else None),
         rating.plan_of(price),
         share_version_id=shares.current().pk,
-        quantities={"row": rows},
+        quantities=quantities or {"row": rows},
         source="api" if key else "web",
         accepted_at=accepted_at,
         expires_at=timezone.now() + timedelta(minutes=1),
@@ -51,14 +53,22 @@ def succeed(
 ) -> UUID:
     """Make a call that was run and charged; returns the hold's id."""
     reservation = reserve(organization, version, key=key, rows=rows, at=at)
+    assert holds.capture(report(reservation, version, rows=rows))
+    return reservation.hold_id
+
+
+def report(
+    reservation: holds.Reservation, version: ModelVersion, *, rows: int = 1
+) -> reports.Report:
+    """Say that a run succeeded."""
     price = prices.current(version.model)
     assert price is not None
-    report = reports.Report(
+    return reports.Report(
         hold_id=reservation.hold_id,
         outcome="succeeded",
         terms=reports.Terms(rating.plan_of(price), shares.current().publisher_bps, {}),
         quantities={"row": rows},
-        organization_id=organization.pk,
+        organization_id=reservation.organization_id,
         reserved_nanos=reservation.reserved_nanos,
         accepted_at=reservation.accepted_at,
         completed_at=reservation.accepted_at,
@@ -67,8 +77,6 @@ def succeed(
         run_us=3000,
         batch_rows=rows,
     )
-    assert holds.capture(report)
-    return reservation.hold_id
 
 
 def fail(organization: Organization, version: ModelVersion, failure: str = "model_error") -> UUID:

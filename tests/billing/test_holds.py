@@ -147,6 +147,7 @@ def test_a_frozen_organization_cannot_start_anything(
 def test_a_batch_that_does_not_fit_is_admitted_in_the_order_of_arrival(
     version: ModelVersion,
 ) -> None:
+    """Invariant 4; regression 1: all budgets of a run or none, decided by the row itself."""
     poor = factories.make_organization(credit_nanos=3 * ROW)
     rich = factories.make_organization()
     wanted = [
@@ -201,6 +202,7 @@ def test_a_batch_is_charged_with_the_queries_of_one(
 def test_a_run_is_charged_once_however_often_it_is_reported(
     organization: Organization, version: ModelVersion
 ) -> None:
+    """Invariant 7, 9, 10; regression 21, 38: what is reported again is billed nothing."""
     made = reservation(organization, version)
     holds.reserve(made)
 
@@ -226,6 +228,7 @@ def test_a_batch_with_one_ended_hold_charges_the_others(
 def test_what_a_run_used_beyond_its_reservation_is_not_charged(
     organization: Organization, version: ModelVersion
 ) -> None:
+    """Invariant 5: what is above is written off."""
     made = reservation(organization, version, rows=1)
     holds.reserve(made)
 
@@ -238,6 +241,7 @@ def test_what_a_run_used_beyond_its_reservation_is_not_charged(
 def test_the_database_refuses_a_charge_above_the_reservation(
     organization: Organization, version: ModelVersion
 ) -> None:
+    """Invariant 5: the database refuses."""
     made = reservation(organization, version)
     holds.reserve(made)
 
@@ -274,6 +278,7 @@ def test_a_failure_that_the_policy_charges_is_charged(
 def test_a_hold_whose_worker_died_expires_and_gives_its_money_back(
     organization: Organization, version: ModelVersion
 ) -> None:
+    """Invariant 6; regression 2, 43: no hold is left open."""
     made = replace(
         reservation(organization, version), expires_at=datetime.now(UTC) - timedelta(seconds=1)
     )
@@ -299,6 +304,7 @@ def test_a_hold_that_is_kept_alive_does_not_expire(
 
 
 def test_settling_twice_changes_nothing(organization: Organization, version: ModelVersion) -> None:
+    """Invariant 32; regression 14: settled once."""
     made = reservation(organization, version)
     holds.reserve(made)
     holds.capture(report(made, version))
@@ -307,6 +313,7 @@ def test_settling_twice_changes_nothing(organization: Organization, version: Mod
 
 
 def test_a_free_model_is_counted_and_costs_nothing(organization: Organization) -> None:
+    """Invariant 40; regression 10: a zero is a zero."""
     free = factories.make_version(row_nanos=0)
     made = reservation(organization, free)
     holds.reserve(made)

@@ -145,6 +145,7 @@ def test_a_living_worker_answers_and_charges(tenant: Organization, ask: Any) -> 
 def test_a_message_that_is_delivered_twice_runs_once(
     tenant: Organization, ask: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Invariant 9; regression 41: a message that comes again finds its batch taken."""
     answer = ask()
     wait_for_batch()
     redis_client(PREDICT_DB).set(heartbeat_key("w1"), 1)
@@ -202,6 +203,7 @@ def test_a_worker_that_dies_before_the_charge_costs_nothing(
 def test_what_a_dead_worker_had_taken_is_given_to_another(
     tenant: Organization, ask: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Invariant 11; regression 42: the work is given on, whatever was acknowledged."""
     answer = ask()
     wait_for_batch()
     with monkeypatch.context() as patched:
@@ -222,6 +224,7 @@ def test_what_a_dead_worker_had_taken_is_given_to_another(
 def test_a_worker_that_wakes_too_late_charges_nothing(
     tenant: Organization, batch: Batch, ask: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Invariant 10: a worker that was given up."""
     answer = ask()
     wait_for_batch()
     charge = worker._charge

@@ -14,6 +14,7 @@ KEY = {"Idempotency-Key": "order-7"}
 
 
 def test_the_same_request_is_answered_again_and_charged_once(site: Site) -> None:
+    """Invariant 28: the same answer, one charge."""
     _, secret = factories.make_key(factories.make_organization())
     body = factories.body(factories.make_version())
 
@@ -26,6 +27,7 @@ def test_the_same_request_is_answered_again_and_charged_once(site: Site) -> None
 
 
 def test_another_request_with_the_same_key_is_refused(site: Site) -> None:
+    """Invariant 28: another body is refused."""
     _, secret = factories.make_key(factories.make_organization())
     version = factories.make_version()
     site.predict(secret, factories.body(version, 1), **KEY)
@@ -45,6 +47,7 @@ def test_the_same_key_of_another_organization_is_another_key(site: Site) -> None
 
 
 def test_parallel_requests_with_one_key_are_charged_once(site: Site) -> None:
+    """Invariant 28: at once, one executes."""
     _, secret = factories.make_key(factories.make_organization())
     body = factories.body(factories.make_version())
 
