@@ -58,3 +58,6 @@ CHECKS: tuple[Check, ...] = (
 def violations() -> list[str]:
     """Run every check; an empty list means that the books are right."""
     return [f"{check.__name__}: {text}" for check in CHECKS for text in check()]
+
+
+__all__ = ["CHECKS", "Check", "caps_are_kept", "violations"]

@@ -38,12 +38,6 @@ def settle() -> None:
 @shared_task(name="billing.reconcile")
 def reconcile(user_id: int | None = None) -> None:
     """Compare usage, ledger and Stripe."""
-    reconciliation.run(User.objects.filter(pk=user_id).first())
-
-
-@shared_task(name="billing.reconcile")
-def reconcile(user_id: int | None = None) -> None:
-    """Compare usage, ledger and Stripe."""
     reconciliation.run(User.objects.filter(pk=user_id or 0).first())
 
 

@@ -21,8 +21,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from accounts.models import User
-from billing import invariants
-from billing.models import Hold, StripeEvent, StripeOp, UsageOrphan, UsageRollup
+from billing import invariants, reconciliation
+from billing.models import Hold, ReconciliationRun, StripeEvent, StripeOp, UsageOrphan, UsageRollup
 from billing.stripe import client
 from billing.templatetags.money import money
 from inference import connections
@@ -66,7 +66,10 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     if not cast(User, request.user).has_perm("billing.view_hold"):
         return context
     context.update(
-        tiles=[_workers(), _open_holds(), _unsettled(), _today(), _jobs(), _caps(), _stripe()],
+        tiles=[
+            *(_workers(), _open_holds(), _unsettled(), _today()),
+            *(_jobs(), _caps(), _findings(), _stripe()),
+        ],
         queues=queues(),
         workers=Worker.objects.alive(),
         failed_jobs=Job.objects.filter(state=Job.State.FAILED)
@@ -194,6 +197,21 @@ def _stripe() -> Tile:
     )
 
 
+def _findings() -> Tile:
+    """Whether the money adds up, by the last comparison."""
+    number = reconciliation.open_findings()
+    last = ReconciliationRun.objects.filter(finished_at__isnull=False).first()
+    return Tile(
+        gettext_lazy("Findings"),
+        str(number),
+        _("Compared %(age)s ago") % {"age": age((timezone.now() - last.started_at).total_seconds())}
+        if last
+        else _("Never compared"),
+        tone="danger" if number else "success" if last else "warning",
+        href=_list("billing_finding", "?state__exact=open"),
+    )
+
+
 def _midnight() -> datetime:
     return datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
@@ -278,6 +296,8 @@ _MENU: list[tuple[StrOrPromise, list[tuple[StrOrPromise, str, str]]]] = [
             (gettext_lazy("Transactions"), "swap_horiz", "billing.ledgertransaction"),
             (gettext_lazy("Entries"), "format_list_bulleted", "billing.ledgerentry"),
             (gettext_lazy("Settlements"), "done_all", "billing.settlement"),
+            (gettext_lazy("Findings"), "rule", "billing.finding"),
+            (gettext_lazy("Comparisons"), "compare_arrows", "billing.reconciliationrun"),
             (gettext_lazy("Shares"), "pie_chart", "billing.shareversion"),
             (gettext_lazy("Webhooks of Stripe"), "webhook", "billing.stripeevent"),
             (gettext_lazy("Operations at Stripe"), "outbound", "billing.stripeop"),

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from billing.admin import books, calls, organizations, price_changes, prices, stripe
+from billing.admin import books, calls, organizations, price_changes, prices, reconciliation, stripe
 
-__all__ = ["books", "calls", "organizations", "price_changes", "prices", "stripe"]
+__all__ = ["books", "calls", "organizations", "price_changes", "prices", "reconciliation", "stripe"]
