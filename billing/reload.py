@@ -78,6 +78,16 @@ def configure(
     return chosen
 
 
+def pause(chosen: AutoReload, *, actor: User, reason: str) -> None:
+    """Let nothing be bought until the owner saves the settings again."""
+    organization = chosen.organization
+    with transaction.atomic():
+        AutoReload.objects.filter(pk=chosen.pk).update(paused_reason=reason[:120])
+        audit.record(
+            actor, "auto_reload.paused", organization, organization=organization, reason=reason
+        )
+
+
 def spent_this_month(organization: Organization, now: datetime | None = None) -> int:
     """Return what was bought automatically this month (UTC), with what is under way."""
     total = TopUp.objects.filter(
