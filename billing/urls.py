@@ -15,6 +15,7 @@ from billing.views import (
     usage,
     wallet,
 )
+from billing.views import prices as price_views
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("console/keys", keys.key_list, name="keys"),
@@ -41,6 +42,14 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("console/budgets/set", budgets.budget_set, name="budget_set"),
     path("console/budgets/remove", budgets.budget_remove, name="budget_remove"),
     path("console/budgets/low-balance", budgets.low_balance_set, name="low_balance_set"),
+    path("console/prices", price_views.price_list, name="prices"),
+    path(
+        "console/prices/changes/<int:change_id>/withdraw",
+        price_views.price_withdraw,
+        name="price_withdraw",
+    ),
+    path("console/prices/<slug:name>", price_views.price, name="price"),
+    path("console/prices/<slug:name>/propose", price_views.price_propose, name="price_propose"),
     path("console/earnings", earnings.earnings_page, name="earnings"),
     path("console/earnings.csv", earnings.earnings_csv, name="earnings_csv"),
     path("console/earnings/account", earnings.payout_account, name="payout_account"),

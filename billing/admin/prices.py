@@ -19,7 +19,6 @@ from accounts.admin import ReadOnlyAdmin, RowInline, badge, operator
 from billing import price_changes
 from billing.admin.organizations import AmountField
 from billing.errors import InvalidPriceError
-from billing.models import ShareVersion
 from billing.price_changes import Target
 from billing.templatetags.money import money, price_line
 from catalog.models import PriceChange, PriceComponent, PriceVersion
@@ -109,7 +108,9 @@ class ComponentFormSet(_ComponentFormSet):
         """Refuse what cannot be a price: a tier that leaves a gap, nothing that is counted."""
         super().clean()
         target = Target(self.instance.model, self.instance.sku)
-        if any(self.errors) or bool(target.model) == bool(target.sku):
+        if any(self.errors) or not self.management_form.is_valid():
+            return
+        if bool(target.model) == bool(target.sku):
             return
         try:
             price_changes.checked(target, self.components())
@@ -263,16 +264,3 @@ class PriceVersionAdmin(ReadOnlyAdmin):
     def state(self, price: PriceVersion) -> str:
         """Return whether the price has taken effect; the newest that has applies."""
         return "in effect" if price.effective_from <= timezone.now() else "later"
-
-
-@admin.register(ShareVersion)
-class ShareVersionAdmin(ReadOnlyAdmin):
-    """How charges were divided between publisher and platform, from when on."""
-
-    list_display = ["publisher", "effective_from"]
-
-    @admin.display(description=_("Publisher's part"), ordering="publisher_bps")
-    def publisher(self, share: ShareVersion) -> str:
-        """Return the part as a percentage."""
-        whole, rest = divmod(share.publisher_bps, 100)
-        return f"{whole}.{rest:02d} %"

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from django import template
 from django.conf import settings
-from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext, gettext_lazy, ngettext
 
 from billing.models import Unit
 from billing.money import NANOS, decimal_text
 from catalog.models import PriceChange, PriceComponent, PriceVersion
 
+if TYPE_CHECKING:
+    from django_stubs_ext import StrOrPromise
+
 register = template.Library()
+_NAMES: dict[str, StrOrPromise] = {
+    "call": gettext_lazy("Calls"),
+    "row": gettext_lazy("Rows"),
+    "input_token": gettext_lazy("Input tokens"),
+    "output_token": gettext_lazy("Output tokens"),
+    "compute_ms": gettext_lazy("Milliseconds of compute"),
+    "byte": gettext_lazy("Bytes of the body"),
+}
 _SYMBOLS = {"usd": "$", "eur": "€", "cny": "¥"}
 
 
@@ -123,6 +135,11 @@ def _rate(item: PriceComponent, currency: str) -> str:
         one, many, _scale = _units(item.dimension, is_plain=True)
     unit = one if count == 1 else many.format(count=f"{count:,}")
     return f"{money(amount, currency)} / {unit}"
+
+
+def dimension_name(dimension: str) -> StrOrPromise:
+    """Return what is counted, for a list to choose from; lazily translated."""
+    return _NAMES[dimension]
 
 
 def _count(dimension: str, quantity: int) -> str:
