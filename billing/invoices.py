@@ -19,7 +19,7 @@ from billing import crashes, currencies, invoice_lines, months, wallets
 from billing.invoice_lines import Amounts, Line
 from billing.models import BillingPeriod, Invoice, InvoiceSeries
 from billing.money import decimal_text
-from billing.stripe import objects
+from billing.stripe import client, objects
 
 # Changes when the frozen statement gets another shape; old ones keep theirs.
 VERSION = 1
@@ -144,5 +144,5 @@ def _statement(
         "subtotal": currencies.text(billed.subtotal, currency),
         "tax": currencies.text(billed.tax, currency),
         "total": currencies.text(billed.total, currency),
-        "stripe": {"invoice": billed.id, "number": billed.number},
+        "stripe": {"invoice": billed.id, "number": billed.number, "live": client.is_live()},
     }

@@ -22,6 +22,8 @@ _CHINESE = "STSong-Light"
 _LATIN, _LATIN_BOLD = "Helvetica", "Helvetica-Bold"
 _INK, _SOFT, _LINE = "#1a1c1f", "#5c5f66", "#cfcbc1"
 _MARGIN = 56
+# What the frame of a page adds to its margin.
+_PADDING = 6
 _WIDTHS = (259, 60, 92, 72)
 
 
@@ -44,8 +46,8 @@ def render(frozen: Mapping[str, Any], sha256: str, language: Language) -> bytes:
     document = SimpleDocTemplate(
         target,
         pagesize=A4,
-        leftMargin=_MARGIN,
-        rightMargin=_MARGIN,
+        leftMargin=_MARGIN - _PADDING,
+        rightMargin=_MARGIN - _PADDING,
         topMargin=_MARGIN,
         bottomMargin=_MARGIN,
         title=f"{words['title']} {frozen['number']}",
@@ -58,9 +60,9 @@ def render(frozen: Mapping[str, Any], sha256: str, language: Language) -> bytes:
     def number_page(canvas: Canvas, _: Any) -> None:
         canvas.setFont(_CHINESE if language == "zh" else _LATIN, 8)
         canvas.setFillColor(_SOFT)
-        canvas.drawString(_MARGIN, _MARGIN / 2, frozen["number"])
+        canvas.drawString(_MARGIN, _MARGIN // 2, frozen["number"])
         page = words["page"].format(page=canvas.getPageNumber())
-        canvas.drawRightString(A4[0] - _MARGIN, _MARGIN / 2, page)
+        canvas.drawRightString(A4[0] - _MARGIN, _MARGIN // 2, page)
 
     story = [*_head(frozen, language), _lines(frozen, language), *_foot(frozen, sha256, language)]
     document.build(story, onFirstPage=number_page, onLaterPages=number_page)
@@ -130,8 +132,10 @@ def _head(frozen: Mapping[str, Any], language: Language) -> list[Flowable]:
         colWidths=(90, 393),
         style=[("LEFTPADDING", (0, 0), (-1, -1), 0), ("BOTTOMPADDING", (0, 0), (-1, -1), 1)],
     )
-    title = _text(words["title"], 20, bold=True)
-    return [title, Spacer(1, 18), said, Spacer(1, 14), parties, Spacer(1, 20)]
+    title = [_text(words["title"], 20, bold=True)]
+    if not frozen["stripe"]["live"]:
+        title += [Spacer(1, 6), _text(words["test"], bold=True)]
+    return [*title, Spacer(1, 18), said, Spacer(1, 14), parties, Spacer(1, 20)]
 
 
 def _lines(frozen: Mapping[str, Any], language: Language) -> Flowable:
@@ -161,9 +165,9 @@ def _lines(frozen: Mapping[str, Any], language: Language) -> Flowable:
         colWidths=_WIDTHS,
         repeatRows=1,
         style=[
-            ("LINEBELOW", (0, 0), (-1, 0), 0.7, _INK),
-            ("LINEBELOW", (0, 1), (-1, -4), 0.3, _LINE),
-            ("LINEABOVE", (0, -3), (-1, -3), 0.7, _INK),
+            ("LINEBELOW", (0, 0), (-1, 0), 1, _INK),
+            ("LINEBELOW", (0, 1), (-1, -4), 1, _LINE),
+            ("LINEABOVE", (0, -3), (-1, -3), 1, _INK),
             ("VALIGN", (0, 0), (-1, -1), "TOP"),
             ("LEFTPADDING", (0, 0), (0, -1), 0),
             ("RIGHTPADDING", (-1, 0), (-1, -1), 0),

@@ -14,6 +14,7 @@ Language = Literal["en", "zh"]
 TEXTS: Mapping[Language, Mapping[str, str]] = {
     "en": {
         "title": "Invoice",
+        "test": "A test: no real money moves.",
         "number": "Number",
         "issued": "Issued",
         "month": "Month",
@@ -43,6 +44,7 @@ TEXTS: Mapping[Language, Mapping[str, str]] = {
     },
     "zh": {
         "title": "账单",
+        "test": "测试账单：不涉及真实资金。",
         "number": "编号",
         "issued": "开具日期",
         "month": "账期",

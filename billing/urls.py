@@ -9,6 +9,7 @@ from billing.views import (
     budgets,
     earnings,
     fake_stripe,
+    invoices,
     keys,
     receipts,
     stripe_webhook,
@@ -50,6 +51,12 @@ urlpatterns: list[URLPattern | URLResolver] = [
     ),
     path("console/prices/<slug:name>", price_views.price, name="price"),
     path("console/prices/<slug:name>/propose", price_views.price_propose, name="price_propose"),
+    path("console/invoices", invoices.invoice_list, name="invoices"),
+    path("console/invoices/<str:number>.csv", invoices.invoice_csv, name="invoice_csv"),
+    path(
+        "console/invoices/<str:number>-<str:language>.pdf", invoices.invoice_pdf, name="invoice_pdf"
+    ),
+    path("console/invoices/<str:number>", invoices.invoice, name="invoice"),
     path("console/earnings", earnings.earnings_page, name="earnings"),
     path("console/earnings.csv", earnings.earnings_csv, name="earnings_csv"),
     path("console/earnings/account", earnings.payout_account, name="payout_account"),

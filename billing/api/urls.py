@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from django.urls import URLPattern, URLResolver, path
 
-from billing.api import balance, budgets, earnings, receipts, redemptions, topups, usage
+from billing.api import balance, budgets, earnings, invoices, receipts, redemptions, topups, usage
 from billing.api import prices as model_prices
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("earnings", earnings.Earnings.as_view()),
     path("payouts", earnings.Payouts.as_view()),
+    path("invoices", invoices.Invoices.as_view()),
+    path("invoices/<str:number>.pdf", invoices.InvoicePdf.as_view()),
+    path("invoices/<str:number>.csv", invoices.InvoiceCsv.as_view()),
+    path("invoices/<str:number>", invoices.InvoiceDetail.as_view()),
     path("balance", balance.Balance.as_view()),
     path("balance/alert", budgets.LowBalance.as_view()),
     path("budgets", budgets.Budgets.as_view()),

@@ -52,12 +52,12 @@ FROZEN: dict[str, Any] = {
     "subtotal": "1.73",
     "tax": "0.00",
     "total": "1.73",
-    "stripe": {"invoice": "in_1", "number": "FAKE-0001"},
+    "stripe": {"invoice": "in_1", "number": "FAKE-0001", "live": True},
 }
 # Of the PDFs of the statement above: they must never change, whatever else does.
 GOLDEN: dict[Language, str] = {
-    "en": "7af23277126c59f26423d433fdcd7b73e7c4287bdde50de2bee65f69b5001ff5",
-    "zh": "e3f2039933718fb1edf9c73eef6c9c5eb8f62298f829c66f97d0fcbd1eb19a2b",
+    "en": "a0e5793f451d41a347cda0ced7f93567cff3376bdad5594c04307c4884bece41",
+    "zh": "7bda5a1f538799c6e882f00107d8704ba392dda4e2d2fdccbff9145db3b2616d",
 }
 
 
@@ -118,6 +118,13 @@ def test_a_long_statement_repeats_the_heads_on_each_page() -> None:
     text = drawn(pdf)
     assert text.count("Description") == len(re.findall(rb"/Type /Page\b", pdf))
     assert "org/model-149:1" in text
+
+
+def test_an_invoice_of_play_money_says_so() -> None:
+    frozen = FROZEN | {"stripe": FROZEN["stripe"] | {"live": False}}
+
+    assert "no real money" in drawn(render("en", frozen))
+    assert "no real money" not in drawn(render("en"))
 
 
 def test_names_cannot_write_markup() -> None:
