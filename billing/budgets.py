@@ -65,7 +65,8 @@ def limits(organization: Organization, api_key: ApiKey | None = None) -> list[Sp
     An organization that never had a monthly limit gets the site's.
     """
     found = list(SpendLimit.objects.filter(organization=organization, api_key=api_key))
-    if not found and api_key is None:
+    usual = (Window.MONTH, Unit.MONEY)
+    if api_key is None and usual not in {(limit.window, limit.unit) for limit in found}:
         made, _ = SpendLimit.objects.get_or_create(
             organization=organization,
             api_key=None,
@@ -73,7 +74,7 @@ def limits(organization: Organization, api_key: ApiKey | None = None) -> list[Sp
             unit=Unit.MONEY,
             defaults={"amount": settings.MONTHLY_LIMIT_NANOS},
         )
-        found = [made]
+        found.append(made)
     return [limit for limit in found if limit.amount is not None]
 
 
@@ -163,6 +164,9 @@ def _used(budget: Budget) -> int:
         # Ids are in the order of time, and indexed; an id is made a moment before it is accepted.
         pk__gte=ids.floor(start - timedelta(minutes=1)) if start.year > 1970 else ids.FIRST,
     ).exclude(state__in=[Hold.State.VOIDED, Hold.State.EXPIRED], settlement__isnull=False)
+    if closes := window_end(budget.window, budget.window_start):
+        # A window may be opened late, by a run that was accepted in it.
+        counted = counted.filter(accepted_at__lt=datetime.combine(closes, time.min, tzinfo=UTC))
     if budget.api_key_id is not None:
         counted = counted.filter(api_key_id=budget.api_key_id)
     if budget.unit == Unit.CALLS:
@@ -174,9 +178,10 @@ def _used(budget: Budget) -> int:
 
 def window_start(window: str, now: datetime) -> date:
     """Return the first day (UTC) of the window that `now` is in."""
+    today = now.astimezone(UTC).date()
     if window == Window.DAY:
-        return now.date()
-    return now.date().replace(day=1) if window == Window.MONTH else _LIFETIME_START
+        return today
+    return today.replace(day=1) if window == Window.MONTH else _LIFETIME_START
 
 
 def window_end(window: str, start: date) -> date | None:
@@ -196,7 +201,7 @@ def refs(organization_id: int, api_key_id: int | None, at: datetime) -> BudgetRe
 
     Price, window and invoice of a run all go by the instant at which it was accepted.
     """
-    day = at.date()
+    day = at.astimezone(UTC).date()
     known = _cache.get((organization_id, api_key_id, day))
     if known and known[0] > monotonic_ns():
         return known[1]

@@ -1,17 +1,56 @@
-"""Budgets and limits: one row per window, whatever races."""
+"""Budgets and limits: one row per window, whatever races; a cap that cannot be passed."""
 
 from __future__ import annotations
 
+import random
+import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 from django.db import IntegrityError, connection, transaction
 
-from accounts.models import Organization
-from billing import budgets
-from billing.models import Budget, SpendLimit
+from accounts.errors import MercatoError
+from accounts.models import ApiKey, Organization
+from billing import alerts, budgets, holds, rollups, settlement
+from billing.errors import CapReachedError, InsufficientCreditError
+from billing.invariants import violations
+from billing.models import Budget, Hold, SpendLimit, Unit
+from billing.models.budgets import WITHIN_CAPACITY
+from catalog.models import ModelVersion
 from tests import factories
+from tests.billing.calls import reserve, succeed
+
+ROW = factories.ROW_NANOS
+
+
+def in_threads(count: int, act: Callable[[int], Any]) -> list[Any]:
+    """Run an act in many threads, each with a connection of its own."""
+
+    def run(number: int) -> Any:
+        try:
+            return act(number)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(run, range(count)))
+
+
+def attempt(organization: Organization, version: ModelVersion, **fields: Any) -> bool:
+    """Reserve; whether it was accepted."""
+    try:
+        reserve(organization, version, **fields)
+    except (CapReachedError, InsufficientCreditError):
+        return False
+    return True
+
+
+def prove() -> None:
+    settlement.settle()
+    assert violations() == []
 
 
 @pytest.mark.parametrize("with_key", [False, True])
@@ -57,3 +96,396 @@ def test_a_lower_limit_holds_at_once(organization: Organization) -> None:
 
     row.refresh_from_db()
     assert row.capacity == 5
+
+
+def test_a_cap_of_its_own_leaves_the_sites_monthly_cap(organization: Organization) -> None:
+    budgets.set_limit(organization, "day", 5, unit="calls")
+
+    found = {(rule.window, rule.unit) for rule in budgets.limits(organization)}
+
+    assert found == {("day", "calls"), ("month", "money")}
+
+
+def test_a_cap_that_was_removed_binds_nobody_and_does_not_come_back(
+    organization: Organization, version: ModelVersion
+) -> None:
+    budgets.set_limit(organization, "month", 0)
+    assert not attempt(organization, version)
+
+    budgets.set_limit(organization, "month", None)
+    budgets._cache.clear()
+
+    assert attempt(organization, version)
+    assert budgets.limits(organization) == []
+
+
+# Windows -----------------------------------------------------------------------------------
+
+LAST = datetime(2026, 10, 31, 23, 59, 59, 999_999, tzinfo=UTC)
+FIRST = datetime(2026, 11, 1, tzinfo=UTC)
+LEAP = datetime(2028, 2, 29, 23, 59, 59, 999_999, tzinfo=UTC)
+
+
+@pytest.mark.usefixtures("books")
+@pytest.mark.parametrize("offset", [-12, 0, 14])
+@pytest.mark.parametrize(
+    ("before", "after", "days", "months"),
+    [
+        (LAST, FIRST, ("2026-10-31", "2026-11-01"), ("2026-10-01", "2026-11-01")),
+        (
+            LEAP,
+            LEAP.replace(microsecond=0) + timedelta(seconds=1),
+            ("2028-02-29", "2028-03-01"),
+            ("2028-02-01", "2028-03-01"),
+        ),
+        (LEAP - timedelta(days=1), LEAP, ("2028-02-28", "2028-02-29"), ("2028-02-01",)),
+    ],
+)
+def test_a_run_at_midnight_falls_into_one_and_only_one_window(
+    organization: Organization,
+    version: ModelVersion,
+    before: datetime,
+    after: datetime,
+    days: tuple[str, ...],
+    months: tuple[str, ...],
+    offset: int,
+) -> None:
+    """Invariant 24: 23:59:59.999999 and 00:00:00 in one window each, wherever the clock stands."""
+    place = timezone(timedelta(hours=offset))
+    for unit in Unit.values:
+        for window in ("day", "month", "lifetime"):
+            budgets.set_limit(organization, window, 10**9, unit=unit)
+
+    for instant in (before, after):
+        succeed(organization, version, at=instant.astimezone(place))
+    settlement.settle()
+
+    def used(window: str, unit: str) -> dict[str, int]:
+        rows = Budget.objects.filter(
+            organization=organization, window=window, unit=unit, lock_rank=2, posted__gt=0
+        )
+        return {str(row.window_start): row.posted for row in rows}
+
+    for unit, each in [("money", ROW), ("calls", 1)]:
+        assert used("day", unit) == dict.fromkeys(days, each)
+        share = 2 * each // len(months)
+        assert used("month", unit) == dict.fromkeys(months, share)
+        assert used("lifetime", unit) == {"1970-01-01": 2 * each}
+
+
+@pytest.mark.usefixtures("books")
+def test_a_window_that_is_opened_late_counts_only_its_own_runs(
+    organization: Organization, version: ModelVersion
+) -> None:
+    """Invariant 24: what the next window has used is not used in this one as well."""
+    budgets.set_limit(organization, "month", None)
+    for instant in (LAST, FIRST, FIRST):
+        succeed(organization, version, at=instant)
+    rule = SpendLimit(organization=organization, window="day", unit="calls", amount=10)
+
+    yesterday = budgets.current(organization, rule, LAST)
+    today = budgets.current(organization, rule, FIRST)
+
+    assert (yesterday.spent_before, today.spent_before) == (1, 2)
+
+
+@pytest.mark.usefixtures("books")
+def test_a_run_over_midnight_is_settled_in_the_window_that_accepted_it(
+    organization: Organization, version: ModelVersion
+) -> None:
+    """Regression 3: BerriAI/litellm#30330, a hold on a counter that is reset goes negative."""
+    rule = budgets.set_limit(organization, "day", 2 * ROW)
+    running = reserve(organization, version, rows=2, at=LAST)
+    budgets._cache.clear()
+
+    assert attempt(organization, version, rows=2, at=FIRST)  # the next window is empty
+    holds.void(running.hold_id, "model_error")
+    settlement.settle()
+
+    before, after = (
+        budgets.current(organization, rule, LAST),
+        budgets.current(organization, rule, FIRST),
+    )
+    assert (before.held, before.posted) == (0, 0)
+    assert (after.held, after.posted) == (2 * ROW, 0)
+    assert attempt(organization, version, rows=2, at=LAST)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_parallel_first_runs_of_a_window_are_all_counted() -> None:
+    """Regression 6: BerriAI/litellm#34733, a concurrent reset of the window loses spend."""
+    organization, version = factories.make_organization(), factories.make_version()
+    rule = budgets.set_limit(organization, "day", 100 * ROW)
+
+    def first(_: int) -> bool:
+        budgets._cache.clear()
+        return attempt(organization, version, at=FIRST)
+
+    assert in_threads(8, first) == [True] * 8
+    assert budgets.current(organization, rule, FIRST).held == 8 * ROW
+    prove()
+
+
+# Caps under load -----------------------------------------------------------------------------
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("seed", range(4))
+def test_no_cap_is_passed_at_any_instant(seed: int) -> None:
+    """Invariant 3: threads against random caps of three nested budgets, in money and in calls."""
+    dice = random.Random(seed)
+    organization = factories.make_organization(credit_nanos=dice.randint(5, 60) * ROW)
+    version = factories.make_version()
+    keys = [factories.make_key(organization)[0] for _ in range(2)]
+    for key in (*keys, None):
+        for window in SpendLimit.Window.values:
+            budgets.set_limit(organization, window, dice.randint(5, 60) * ROW, api_key=key)
+            budgets.set_limit(organization, window, dice.randint(5, 60), unit="calls", api_key=key)
+    is_over, passed = threading.Event(), list[int]()
+
+    def watch() -> None:
+        while not is_over.wait(0.002):
+            passed.extend(Budget.objects.exclude(WITHIN_CAPACITY).values_list("pk", flat=True))
+        connection.close()
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    in_threads(8, lambda number: _many_runs(seed * 100 + number, organization, version, keys))
+    is_over.set()
+    watcher.join()
+
+    assert passed == []
+    prove()
+    # Nothing leaked: what is free can be used up to the last row.
+    budgets._cache.clear()
+    room = min(
+        row.available if row.unit == Unit.CALLS else row.available // ROW
+        for row in Budget.objects.filter(
+            pk__in=[
+                member.budget_id
+                for member in budgets.refs(organization.pk, keys[0].pk, datetime.now(UTC)).members
+            ]
+        )
+    )
+    assert sum(attempt(organization, version, key=keys[0]) for _ in range(room + 1)) == room
+    prove()
+
+
+def _many_runs(
+    seed: int, organization: Organization, version: ModelVersion, keys: list[ApiKey]
+) -> None:
+    dice = random.Random(seed)
+    for _ in range(10):
+        key, rows = dice.choice(keys), dice.randint(1, 4)
+        try:
+            if dice.random() < 0.5:
+                succeed(organization, version, key=key, rows=rows)
+            else:
+                made = reserve(organization, version, key=key, rows=rows)
+                if dice.random() < 0.7:
+                    holds.void(made.hold_id, "model_error")
+        except (CapReachedError, InsufficientCreditError):
+            pass
+        if dice.random() < 0.3:
+            settlement.settle()
+
+
+def burst(unit: str, limit: int) -> None:
+    organization, version = factories.make_organization(), factories.make_version()
+    key, _ = factories.make_key(organization)
+    budgets.set_limit(organization, "month", limit, unit=unit, api_key=key)
+
+    accepted = in_threads(24, lambda _: attempt(organization, version, key=key))
+
+    assert accepted.count(True) == 10
+    assert Hold.objects.count() == 10
+    prove()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_burst_gets_the_money_that_is_left_and_not_a_nano_more() -> None:
+    """Regression 1: QuantumNous/new-api#6609, songquanpeng/one-api#2440, check, then decrement."""
+    burst("money", 10 * ROW + ROW - 1)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_burst_gets_the_calls_that_are_left_and_not_one_more() -> None:
+    """Regression 8: BerriAI/litellm#26672, #6288, enforced after the fact, a burst passes."""
+    burst("calls", 10)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_last_row_of_a_wallet_is_given_once() -> None:
+    """Regression 44: Scottcjn/Rustchain#6643, bavix/laravel-wallet#124, not read after the lock."""
+    organization = factories.make_organization(credit_nanos=ROW)
+    version = factories.make_version()
+
+    accepted = in_threads(16, lambda _: attempt(organization, version))
+
+    assert accepted.count(True) == 1
+    prove()
+
+
+@pytest.mark.usefixtures("books")
+@pytest.mark.parametrize("unit", ["money", "calls"])
+@pytest.mark.parametrize("is_key_full", [True, False])
+def test_a_run_is_counted_in_all_its_budgets_or_in_none(
+    organization: Organization, version: ModelVersion, unit: str, is_key_full: bool
+) -> None:
+    """Invariant 4: one budget refuses, the others are unchanged."""
+    key, _ = factories.make_key(organization)
+    room = {"money": 100 * ROW, "calls": 100}[unit]
+    budgets.set_limit(organization, "day", 0 if is_key_full else room, unit=unit, api_key=key)
+    budgets.set_limit(organization, "lifetime", room if is_key_full else 0, unit=unit)
+
+    with pytest.raises(CapReachedError) as refused:
+        reserve(organization, version, key=key)
+
+    assert refused.value.cap.startswith("key-day" if is_key_full else "organization-lifetime")
+    assert not Budget.objects.exclude(held=0).exists()
+    assert not Hold.objects.exists()
+
+
+# Releases ------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("books")
+@pytest.mark.parametrize("ending", ["void", "expire", "capture"])
+def test_however_a_run_ends_its_budgets_are_given_back(
+    organization: Organization, version: ModelVersion, ending: str
+) -> None:
+    """Regression 2: BerriAI/litellm#27639, #29493, reservations that are never released."""
+    budgets.set_limit(organization, "day", 1, unit="calls")
+    if ending == "capture":
+        succeed(organization, version)
+    else:
+        made = reserve(organization, version)
+        if ending == "void":
+            holds.void(made.hold_id, "model_error")
+        else:
+            Hold.objects.update(expires_at=datetime.now(UTC) - timedelta(seconds=1))
+            assert holds.expire_due() == 1
+    settlement.settle()
+
+    assert not Budget.objects.exclude(held=0).exists()
+    # A call that failed is not counted; one that succeeded is.
+    assert attempt(organization, version) is (ending != "capture")
+
+
+@pytest.mark.usefixtures("books")
+def test_a_cap_never_refuses_while_there_is_room(
+    organization: Organization, version: ModelVersion
+) -> None:
+    """Regression 4: BerriAI/litellm#30460, #36926, #40050, a counter above what was spent."""
+    budgets.set_limit(organization, "month", 10 * ROW)
+    for number in range(30):
+        made = reserve(organization, version, rows=2)
+        holds.void(made.hold_id, "model_error")
+        if number % 3 == 0:
+            settlement.settle()
+    settlement.settle()
+
+    assert [attempt(organization, version) for _ in range(11)] == [True] * 10 + [False]
+
+
+class CutOffError(Exception):
+    """The settler fails here."""
+
+
+def settle_with_failures(
+    organization: Organization,
+    version: ModelVersion,
+    monkeypatch: pytest.MonkeyPatch,
+    module: Any,
+    verb: str,
+) -> None:
+    rule = budgets.set_limit(organization, "month", 10 * ROW)
+    succeed(organization, version, rows=3)
+
+    def fail(*_: Any) -> None:
+        raise CutOffError
+
+    for _ in range(3):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, verb, fail)
+            with pytest.raises(CutOffError):
+                settlement.settle()
+        row = budgets.current(organization, rule)
+        assert (row.held, row.posted) == (3 * ROW, 0)
+
+    settlement.settle()
+    settlement.settle()
+
+    row = budgets.current(organization, rule)
+    assert (row.held, row.posted) == (0, 3 * ROW)
+
+
+@pytest.mark.usefixtures("books")
+def test_a_settler_that_fails_half_way_counts_once_when_it_is_done_again(
+    organization: Organization, version: ModelVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Regression 5: BerriAI/litellm#35569, #35570, counted twice, or marked and not counted."""
+    settle_with_failures(organization, version, monkeypatch, alerts, "raise_for")
+
+
+@pytest.mark.usefixtures("books")
+def test_usage_stays_queued_until_it_is_written(
+    organization: Organization, version: ModelVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Regression 7: BerriAI/litellm#32618, the queue is emptied before the write has happened."""
+    settle_with_failures(organization, version, monkeypatch, rollups, "add")
+
+
+@pytest.mark.usefixtures("books")
+@pytest.mark.parametrize("unit", ["money", "calls"])
+def test_a_cap_lowered_below_use_lets_running_runs_end_and_refuses_new_ones(
+    organization: Organization, version: ModelVersion, unit: str
+) -> None:
+    """Invariant 29: running holds finish, new ones are refused, nothing held is negative."""
+    one = {"money": ROW, "calls": 1}[unit]
+    rule = budgets.set_limit(organization, "month", 10 * one, unit=unit)
+    succeed(organization, version)
+    running = [reserve(organization, version) for _ in range(3)]
+
+    budgets.set_limit(organization, "month", 2 * one, unit=unit)
+    assert not attempt(organization, version)
+    for made in running[:2]:
+        holds.void(made.hold_id, "model_error")
+    settlement.settle()
+
+    row = budgets.current(organization, rule)
+    assert (row.posted, row.held, row.available) == (one, one, 0)
+    assert not attempt(organization, version)
+    holds.void(running[2].hold_id, "model_error")
+    settlement.settle()
+    assert attempt(organization, version)
+    budgets.set_limit(organization, "month", 0, unit=unit)
+    with pytest.raises(MercatoError, match=f"organization-month{'-calls' * (unit == 'calls')}"):
+        reserve(organization, version)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_cap_that_is_changed_under_load_is_never_passed_by_what_comes_after() -> None:
+    """Invariant 29: with threads, in money and in calls."""
+    organization, version = factories.make_organization(), factories.make_version()
+    rules = [
+        budgets.set_limit(organization, "month", 40 * ROW),
+        budgets.set_limit(organization, "month", 40, unit="calls"),
+    ]
+
+    def act(number: int) -> int:
+        if number == 0:
+            for limit in (30, 10, 5):
+                budgets.set_limit(organization, "month", limit * ROW)
+                budgets.set_limit(organization, "month", limit, unit="calls")
+            return 0
+        return sum(attempt(organization, version) for _ in range(5))
+
+    in_threads(8, act)
+    after = [budgets.current(organization, rule) for rule in rules]
+
+    assert not attempt(organization, version) or all(row.available > 0 for row in after)
+    for hold in Hold.objects.all():
+        holds.void(hold.pk, "model_error")
+    prove()
+    assert not Budget.objects.exclude(held=0).exists()
