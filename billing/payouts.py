@@ -51,7 +51,7 @@ def payable(organization: Organization) -> int:
 # Booking -------------------------------------------------------------------------------------
 
 
-def make(organization: Organization, *, actor: User | None = None) -> Payout:
+def make(organization: Organization, *, actor: User | None = None, reason: str = "") -> Payout:
     """Book all that is payable as one payout; `send` carries it out.
 
     Raises:
@@ -68,10 +68,10 @@ def make(organization: Organization, *, actor: User | None = None) -> Payout:
             raise PayoutError("The organization is frozen.")
         if Payout.objects.filter(organization=organization, state__in=OPEN).exists():
             raise PayoutError("A payout of this publisher is under way.")
-        return _book(found, actor)
+        return _book(found, actor, reason)
 
 
-def _book(account: PayoutAccount, actor: User | None) -> Payout:
+def _book(account: PayoutAccount, actor: User | None, reason: str) -> Payout:
     organization, currency = account.organization, settings.CURRENCY
     has = payable(organization)
     nanos = minor.floor(has, currency)
@@ -87,6 +87,7 @@ def _book(account: PayoutAccount, actor: User | None) -> Payout:
         },
         organization=organization,
         actor=actor,
+        reason=reason,
     )
     made = Payout.objects.create(
         id=payout_id,
@@ -99,7 +100,14 @@ def _book(account: PayoutAccount, actor: User | None) -> Payout:
         stripe_account=account.stripe_account,
         ledger_transaction=booked,
     )
-    audit.record(actor, "payout.made", made, organization=organization, details={"nanos": nanos})
+    audit.record(
+        actor,
+        "payout.made",
+        made,
+        organization=organization,
+        reason=reason,
+        details={"nanos": nanos},
+    )
     crashes.point("payout.made")
     return made
 

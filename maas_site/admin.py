@@ -298,9 +298,20 @@ _MENU: list[tuple[StrOrPromise, list[tuple[StrOrPromise, str, str]]]] = [
             (gettext_lazy("Settlements"), "done_all", "billing.settlement"),
             (gettext_lazy("Findings"), "rule", "billing.finding"),
             (gettext_lazy("Comparisons"), "compare_arrows", "billing.reconciliationrun"),
-            (gettext_lazy("Shares"), "pie_chart", "billing.shareversion"),
+            (gettext_lazy("Adjustments"), "balance", "billing.adjustment"),
+            (gettext_lazy("Refunds of charges"), "undo", "billing.chargerefund"),
+            (gettext_lazy("Refunds of a version"), "history", "billing.chargerefundrun"),
             (gettext_lazy("Webhooks of Stripe"), "webhook", "billing.stripeevent"),
             (gettext_lazy("Operations at Stripe"), "outbound", "billing.stripeop"),
+        ],
+    ),
+    (
+        gettext_lazy("Publishers"),
+        [
+            (gettext_lazy("Shares"), "pie_chart", "billing.shareversion"),
+            (gettext_lazy("Earnings"), "savings", "billing.earning"),
+            (gettext_lazy("Payout accounts"), "account_balance", "billing.payoutaccount"),
+            (gettext_lazy("Payouts"), "payments", "billing.payout"),
         ],
     ),
     (

@@ -2,6 +2,26 @@
 
 from __future__ import annotations
 
-from billing.admin import books, calls, organizations, price_changes, prices, reconciliation, stripe
+from billing.admin import (
+    books,
+    calls,
+    corrections,
+    organizations,
+    price_changes,
+    prices,
+    publishers,
+    reconciliation,
+    stripe,
+)
 
-__all__ = ["books", "calls", "organizations", "price_changes", "prices", "reconciliation", "stripe"]
+__all__ = [
+    "books",
+    "calls",
+    "corrections",
+    "organizations",
+    "price_changes",
+    "prices",
+    "publishers",
+    "reconciliation",
+    "stripe",
+]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
 from django.db.models import F, QuerySet, Sum
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext_lazy as _
 
-from accounts.admin import ReadOnlyAdmin, ReadOnlyInline, badge
+from accounts.admin import ReadOnlyAdmin, ReadOnlyInline, badge, deed, operator
+from billing import adjustments
 from billing.models import (
     Budget,
     LedgerAccount,
@@ -19,6 +20,9 @@ from billing.models import (
     SpendLimit,
 )
 from billing.templatetags.money import cap, money
+
+if TYPE_CHECKING:
+    from django_stubs_ext import StrOrPromise
 
 # Accounts whose credit side is their plus: shown as positive when they hold something.
 CREDIT_NORMAL = {LedgerAccount.Kind.LIABILITY, LedgerAccount.Kind.INCOME}
@@ -144,6 +148,33 @@ class LedgerTransactionAdmin(ReadOnlyAdmin):
     search_fields = ["external_ref", "organization__slug"]
     date_hierarchy = "posted_at"
     inlines = [EntryInline]
+    actions_detail = ["take_back"]
+
+    def has_reverse_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Offer to take back what an entry by hand may take back."""
+        row = LedgerTransaction.objects.filter(pk=obj).first()
+        allowed = self.has_operate_permission(request)
+        return allowed and row is not None and adjustments.can_reverse(row)
+
+    @deed(_("Take back"), icon="undo", permission="reverse")
+    def take_back(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Book the opposite of a transaction, once."""
+
+        def do(row: LedgerTransaction, form: dict[str, Any]) -> StrOrPromise:
+            made = adjustments.reverse(
+                row, form["submission"], reason=form["reason"], actor=operator(request)
+            )
+            if made.ledger_transaction is None:
+                return _("Another operator must approve it.")
+            return _("The opposite is booked.")
+
+        return self.perform(
+            request,
+            object_id,
+            title=_("Take back"),
+            explain=_("The opposite of its entries is booked; the transaction itself stays."),
+            do=do,
+        )
 
 
 @admin.register(LedgerEntry)

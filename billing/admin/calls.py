@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.contrib import admin
 from django.db.models import Q, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext_lazy as _
 
-from accounts.admin import ReadOnlyAdmin, badge
+from accounts.admin import ReadOnlyAdmin, ReasonForm, badge, deed, operator
+from billing import charge_refunds
+from billing.admin.organizations import AmountField
 from billing.models import Hold, UsageEvent, UsageOrphan, UsageRollup
 from billing.templatetags.money import money
+
+if TYPE_CHECKING:
+    from django_stubs_ext import StrOrPromise
 
 OUTCOME_COLORS = {
     "succeeded": "success",
@@ -28,6 +33,17 @@ def as_uuid(text: str) -> UUID | None:
         return UUID(text.strip())
     except ValueError:
         return None
+
+
+class RefundForm(ReasonForm):
+    """How much of a charge is given back, and why."""
+
+    amount = AmountField(
+        label=_("Amount"),
+        required=False,
+        help_text=_("In US dollars, such as 0.00002. Empty: what is left of the charge."),
+    )
+    field_order = ["amount", "reason"]
 
 
 @admin.register(Hold)
@@ -70,6 +86,37 @@ class HoldAdmin(ReadOnlyAdmin):
         "batch",
         "worker",
     ]
+    actions_detail = ["refund_charge"]
+
+    def has_refund_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Offer to give back what was charged and booked."""
+        row = Hold.objects.filter(pk=obj, captured_nanos__gt=0, settlement__isnull=False)
+        return self.has_operate_permission(request) and row.exists()
+
+    @deed(_("Give back"), icon="undo", permission="refund")
+    def refund_charge(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Give a charge back, in part or in full."""
+
+        def do(hold: Hold, form: dict[str, Any]) -> StrOrPromise:
+            made = charge_refunds.refund(
+                hold.pk,
+                form["amount"],
+                external_ref=f"console:{form['submission']}",
+                reason=form["reason"],
+                actor=operator(request),
+            )
+            return _("%(amount)s is given back.") % {"amount": money(made.amount_nanos)}
+
+        return self.perform(
+            request,
+            object_id,
+            title=_("Give back"),
+            explain=_(
+                "The tenant gets the amount as credit. The publisher's part of it is taken back."
+            ),
+            do=do,
+            form_class=RefundForm,
+        )
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str

@@ -39,10 +39,13 @@ class AmountField(forms.CharField):
         self.lowest, self.largest = lowest, largest
         super().__init__(**options)
 
-    def clean(self, value: Any) -> int:
-        """Return nanos."""
+    def clean(self, value: Any) -> int | None:
+        """Return nanos; None if the field may be empty and is."""
+        text = super().clean(value)
+        if not text and not self.required:
+            return None
         try:
-            nanos = parse(super().clean(value))
+            nanos = parse(text)
         except ValueError as error:
             raise ValidationError(str(error)) from error
         if not self.lowest <= nanos <= self.largest:

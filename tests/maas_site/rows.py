@@ -16,6 +16,7 @@ from billing.models import Hold, ShareVersion, UsageOrphan
 from catalog import prices
 from catalog.models import Artifact, MLModel, ModelVersion
 from inference.models import Prediction, Worker
+from tests.maas_site.publisher_rows import make_publishing
 from training.models import Job
 
 _NUMBERS = count(1)
@@ -99,6 +100,7 @@ def make_everything() -> None:
     )
     hold = make_call(organization, version)
     settlement.settle()
+    make_publishing(organization, hold)
     price_changes.propose(
         price_changes.Target(version.model),
         {"row": (10_000, 1)},

@@ -19,7 +19,12 @@ pytestmark = pytest.mark.django_db
 MODELS = sorted(admin.site._registry, key=lambda model: model._meta.label)
 # What an operator may fill in or edit; everything else only the site's own code writes.
 FORMS = {"accounts.User", "auth.Group"}
-ADDABLE = FORMS | {"catalog.PriceVersion"}
+ADDABLE = FORMS | {
+    "billing.Adjustment",
+    "billing.ChargeRefundRun",
+    "billing.ShareVersion",
+    "catalog.PriceVersion",
+}
 
 
 def url_of(model: type[Model], page: str, *args: Any) -> str:
