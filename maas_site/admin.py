@@ -315,6 +315,17 @@ _MENU: list[tuple[StrOrPromise, list[tuple[StrOrPromise, str, str]]]] = [
         ],
     ),
     (
+        gettext_lazy("Payments"),
+        [
+            (gettext_lazy("Top-ups"), "add_card", "billing.topup"),
+            (gettext_lazy("Refunds to cards"), "undo", "billing.creditrefund"),
+            (gettext_lazy("Disputes"), "gavel", "billing.dispute"),
+            (gettext_lazy("Automatic top-ups"), "autorenew", "billing.autoreload"),
+            (gettext_lazy("Promotional credit"), "redeem", "billing.creditgrant"),
+            (gettext_lazy("Redeem codes"), "confirmation_number", "billing.redeemcode"),
+        ],
+    ),
+    (
         gettext_lazy("Operators"),
         [
             (gettext_lazy("Groups"), "group", "auth.group"),
