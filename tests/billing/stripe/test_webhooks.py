@@ -414,6 +414,28 @@ def test_a_late_webhook_changes_nothing(fake_stripe: FakeStripe, credits: list[s
     assert fake_stripe.post.is_empty()
 
 
+def test_an_event_whose_lease_ran_out_takes_effect_once(fake_stripe: FakeStripe) -> None:
+    """Regression 33: dj-stripe#1374: two workers at one event, the first slower than its lease."""
+    fetched: list[str] = []
+    applied: list[str] = []
+
+    def fetch(event: StripeEvent) -> None:
+        fetched.append(event.pk)
+        if len(fetched) == 1:
+            StripeEvent.objects.update(next_attempt_at=None)
+            assert webhooks.handle_due() == 1
+
+    @webhooks.handles("customer.created", fetch=fetch)
+    def apply(event: StripeEvent, nothing: None) -> None:
+        applied.append(event.pk)
+
+    make_customer()
+    deliver_all()
+
+    assert len(fetched) == 2
+    assert len(applied) == 1
+
+
 @pytest.mark.django_db(transaction=True)
 def test_workers_that_race_apply_each_event_once(fake_stripe: FakeStripe) -> None:
     """Invariant 12: delivered and handled by four at once, each payment takes effect once."""
