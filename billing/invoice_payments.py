@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from accounts import audit
 from billing import crashes, credit_notes, ledger, minor, wallets
-from billing.models import Invoice
+from billing.models import Invoice, LedgerAccount
 from billing.receivables import account, net_of, take_off, write_off
 from billing.stripe import client, objects
 from billing.stripe.errors import StripeCallError
@@ -124,14 +124,23 @@ def _pay(invoice: Invoice, paid: objects.Invoice) -> None:
     elif net:
         surplus = _surplus(invoice, net * coin)
         entries[account(ledger.CLEARING, invoice)] -= surplus
-        take_off(
-            invoice,
-            net * coin - surplus,
-            entries,
-            kind="invoice_paid",
-            external_ref=invoice.stripe_invoice,
-        )
+        _book(invoice, net * coin - surplus, entries)
     _move(invoice, State.PAID, paid_at=paid.paid_at or timezone.now())
+
+
+def _book(invoice: Invoice, nanos: int, entries: dict[LedgerAccount, int]) -> None:
+    reference = invoice.stripe_invoice
+    if nanos:
+        take_off(invoice, nanos, entries, kind="invoice_paid", external_ref=reference)
+    elif any(entries.values()):
+        # Nothing was owed: the tax remains.
+        ledger.post(
+            "invoice_paid",
+            reference,
+            entries,
+            organization=invoice.organization,
+            reason=invoice.number,
+        )
 
 
 def _surplus(invoice: Invoice, nanos: int) -> int:

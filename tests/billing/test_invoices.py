@@ -1,0 +1,505 @@
+from __future__ import annotations
+
+import itertools
+import threading
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import DatabaseError, connection, transaction
+from hypothesis import given
+from hypothesis import strategies as st
+
+from accounts.errors import ConflictError, InvalidRequestError
+from accounts.models import Organization, User
+from billing import (
+    credit_notes,
+    currencies,
+    invoice_payments,
+    invoices,
+    ledger,
+    minor,
+    webhooks,
+)
+from billing import wallets as wallet_rows
+from billing.models import (
+    BillingPeriod,
+    Invoice,
+    InvoiceSeries,
+    LedgerTransaction,
+    StripeEvent,
+    Wallet,
+)
+from billing.money import NANOS
+from billing.stripe import client, objects
+from catalog import prices
+from catalog.models import ModelVersion
+from tests.billing import calls
+from tests.billing import postpaid_world as world
+from tests.billing.postpaid_world import START, Clock
+from tests.billing.stripe_world import deliver_all
+from tests.factories import make_key, make_organization
+
+State = Invoice.State
+CENT = NANOS // 100
+
+
+@pytest.fixture
+def tenant(clock: Clock) -> Organization:
+    return world.make_postpaid(slug="acme", card=False)
+
+
+@pytest.fixture
+def operator(tenant: Organization) -> User:
+    return User.objects.get(email="operator@example.com")
+
+
+@pytest.fixture
+def invoice(tenant: Organization, clock: Clock, version: ModelVersion, books: None) -> Invoice:
+    """Ten dollars of January, not paid."""
+    world.use(tenant, version, START, rows=500_000)
+    world.close_month(clock, tenant)
+    return Invoice.objects.get()
+
+
+# Coins --------------------------------------------------------------------------------------
+
+
+@given(
+    st.sampled_from(["usd", "jpy", "kwd", "isk", "ugx"]),
+    st.lists(st.integers(-(10**15), 10**15), max_size=20),
+)
+def test_lines_sum_to_the_total(currency: str, amounts: list[int]) -> None:
+    """Invariant 25: lines sum to the total, each less than a coin from its exact amount."""
+    coin = minor.coin(currency)
+    amounts.append(-sum(amounts) % coin)
+
+    spread = currencies.spread(amounts, currency)
+
+    assert sum(spread) * coin == sum(amounts)
+    assert all(
+        abs(coins * coin - nanos) < coin for coins, nanos in zip(spread, amounts, strict=True)
+    )
+
+
+@pytest.mark.parametrize(
+    ("currency", "digits", "text"),
+    [("usd", 2, "12.34"), ("jpy", 0, "1234"), ("kwd", 3, "1.234"), ("isk", 2, "12.34")],
+)
+def test_coins_are_written_as_the_currency_has_them(currency: str, digits: int, text: str) -> None:
+    """Invariant 25: JPY has no decimals, KWD three; Stripe counts ISK and UGX with two."""
+    assert currencies.exponent(currency) == digits
+    assert currencies.text(1234, currency) == text
+    assert currencies.text(-1234, currency) == f"-{text}"
+    assert currencies.coins_per_micro(currency) * 10**6 == 10**digits
+
+
+@given(st.sampled_from(["usd", "jpy", "kwd"]), st.integers(0, 10**12))
+def test_what_stripe_makes_of_micro_units_is_at_most_half_a_coin_off(
+    currency: str, micros: int
+) -> None:
+    coin = minor.coin(currency)
+
+    coins = currencies.coins_of_micros(micros, currency)
+
+    assert 2 * abs(coins * coin - micros * 1000) <= coin
+
+
+def test_a_sum_that_is_no_whole_coin_is_refused() -> None:
+    with pytest.raises(ValueError, match="not a whole number"):
+        currencies.spread([1], "usd")
+
+
+# Numbers ------------------------------------------------------------------------------------
+
+
+def make_period(organization: Organization) -> BillingPeriod:
+    return BillingPeriod.objects.create(
+        organization=organization,
+        month=START.date().replace(day=1),
+        state=BillingPeriod.State.DRAFT_CHECKED,
+    )
+
+
+def billed(coins: int = 100, **changes: Any) -> objects.Invoice:
+    """Make what Stripe says of a final invoice."""
+    fields: dict[str, Any] = {
+        **dict.fromkeys(["customer", "subscription", "hosted_url", "pdf_url"], ""),
+        **dict.fromkeys(["due_at", "finalized_at", "paid_at"]),
+        "id": f"in_{coins}",
+        "status": "open",
+        "number": "S-1",
+        "currency": "usd",
+        "subtotal": coins,
+        "tax": 0,
+        "total": coins,
+        "amount_due": coins,
+        "amount_paid": 0,
+        "amount_remaining": coins,
+        "auto_advance": True,
+        "period_start": START,
+        "period_end": START,
+        "lines": (),
+        "created_at": START,
+        "metadata": {},
+    }
+    return objects.Invoice(**{**fields, **changes})
+
+
+@pytest.mark.django_db(transaction=True)
+def test_eight_closers_leave_no_gap_and_no_number_twice() -> None:
+    """Invariant 26: numbers are unique and gapless, also when half of the closers fail."""
+    periods = [make_period(make_organization(credit_nanos=0)) for _ in range(16)]
+    barrier = threading.Barrier(8)
+    failures: list[BaseException] = []
+
+    def close(mine: list[BillingPeriod]) -> None:
+        try:
+            barrier.wait()
+            for place, period in enumerate(mine):
+                fail_to_issue(period)
+                invoices.issue(period, billed(place + 1))
+                invoices.issue(period, billed(place + 1))
+        except BaseException as error:
+            failures.append(error)
+        finally:
+            connection.close()
+
+    def fail_to_issue(period: BillingPeriod) -> None:
+        with transaction.atomic():
+            invoices.issue(period, billed())
+            transaction.set_rollback(True)
+
+    threads = [threading.Thread(target=close, args=[periods[n : n + 2]]) for n in range(0, 16, 2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert failures == []
+    numbers = sorted(Invoice.objects.values_list("number", flat=True))
+    year = Invoice.objects.latest("id").issued_at.year
+    assert numbers == [f"INV-{year}-{number:06d}" for number in range(1, 17)]
+    assert InvoiceSeries.objects.get().last_number == 16
+
+
+@pytest.mark.django_db(transaction=True)
+def test_eight_closers_of_one_month_write_one_invoice() -> None:
+    """Regression 39: django-plans#118, django-oscar-invoices#17: one invoice, one number."""
+    period = make_period(make_organization(credit_nanos=0))
+    barrier = threading.Barrier(8)
+    found: list[Invoice | None] = []
+
+    def close() -> None:
+        try:
+            barrier.wait()
+            found.append(invoices.issue(period, billed()))
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=close) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert [each and each.number for each in found] == [Invoice.objects.get().number] * 8
+    assert InvoiceSeries.objects.get().last_number == 1
+
+
+@pytest.mark.django_db
+def test_each_year_has_a_series_of_its_own(clock: Clock) -> None:
+    first = invoices.issue(make_period(make_organization(credit_nanos=0)), billed())
+    clock.wait(days=365)
+
+    second = invoices.issue(make_period(make_organization(credit_nanos=0)), billed())
+
+    assert first is not None
+    assert second is not None
+    assert (first.number, second.number) == ("INV-2026-000001", "INV-2027-000001")
+
+
+# Frozen -------------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db
+def test_nothing_that_changes_later_changes_an_invoice(
+    invoice: Invoice, tenant: Organization, version: ModelVersion, settings: Any
+) -> None:
+    """Invariant 27: names, prices, sellers and keys may change; the statement does not."""
+    before = invoices.canonical(invoice.frozen)
+    Organization.objects.filter(pk=tenant.pk).update(name="Renamed")
+    version.model.name = "renamed"
+    version.model.save()
+    prices.add(model=version.model, components={"row": (1, 1)})
+    settings.SELLER_NAME = "Another seller"
+    settings.INVOICE_PREFIX = "X"
+
+    invoice = Invoice.objects.get()
+
+    assert invoices.canonical(invoice.frozen) == before
+    assert invoices.digest(invoice.frozen) == invoice.sha256
+    assert invoice.frozen["customer"]["name"] == "Acme"
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("column", ["number", "total_minor", "subtotal_minor", "sha256", "frozen"])
+def test_the_database_refuses_to_change_an_invoice(invoice: Invoice, column: str) -> None:
+    """Invariant 27: not even SQL changes what was frozen."""
+    value: Any = {} if column == "frozen" else 0
+    with pytest.raises(DatabaseError), transaction.atomic():
+        Invoice.objects.filter(pk=invoice.pk).update(**{column: value})
+    with pytest.raises(DatabaseError), transaction.atomic():
+        Invoice.objects.filter(pk=invoice.pk).delete()
+
+
+@pytest.mark.django_db
+def test_lines_name_models_and_keys_and_what_credit_paid(
+    clock: Clock, version: ModelVersion, books: None
+) -> None:
+    """Invariant 25: usage less what credit paid, less what is carried, is the total."""
+    tenant = world.make_postpaid(slug="acme", credit_nanos=2 * NANOS)
+    key, _ = make_key(tenant, name="production")
+    calls.succeed(tenant, version, key=key, rows=150_300, at=START)
+    world.use(tenant, version, START, rows=50_000)
+
+    world.close_month(clock, tenant)
+
+    invoice = Invoice.objects.get()
+    lines = [
+        (line["kind"], line["key"], line["calls"], line["exact"], line["amount"])
+        for line in invoice.frozen["lines"]
+    ]
+    assert lines == [
+        ("usage", "production", 1, "3.006", "3.01"),
+        ("usage", "", 1, "1", "1.00"),
+        ("credit", "", 0, "-2", "-2.00"),
+        ("carried_out", "", 0, "-0.006", "-0.01"),
+    ]
+    assert invoice.frozen["lines"][0]["model"] == version.path
+    assert (invoice.total_minor, invoice.frozen["total"]) == (200, "2.00")
+
+
+@pytest.mark.django_db
+def test_a_month_with_very_many_lines_says_the_rest_in_one(
+    clock: Clock, version: ModelVersion, monkeypatch: pytest.MonkeyPatch, books: None
+) -> None:
+    monkeypatch.setattr("billing.invoice_lines.MAX_USAGE_LINES", 2)
+    tenant = world.make_postpaid(slug="acme")
+    for rows in (1_000, 2_000, 4_000):
+        calls.succeed(tenant, version, key=make_key(tenant, name=str(rows))[0], rows=rows, at=START)
+    world.use(tenant, version, START, rows=500)
+
+    world.close_month(clock, tenant)
+
+    lines = [
+        (line["kind"], line["key"], line["exact"]) for line in Invoice.objects.get().frozen["lines"]
+    ]
+    assert lines == [("usage", "4000", "0.08"), ("rest", "", "0.07")]
+
+
+# What becomes of it -------------------------------------------------------------------------
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_any_order_of_webhooks_pays_once(
+    invoice: Invoice, tenant: Organization, order: tuple[int, ...]
+) -> None:
+    """Invariant 12: an invoice's webhooks, twice and in any order, give the same ledger."""
+    deliver_all()
+    people = client.fake().people
+    people.save_card(wallet_rows.of(tenant).stripe_customer)
+    world.prefer_card(tenant)
+    people.pay_invoice(invoice.stripe_invoice)
+    deliver_all()
+    about = ["invoice.created", "invoice.finalized", "invoice.paid"]
+    events = {each.type: each for each in StripeEvent.objects.filter(type__in=about)}
+    assert len(events) == 3
+    # All of them once more, in this order.
+    for place in [*order, *order]:
+        client.fake().post.again(events[about[place]].pk)
+        StripeEvent.objects.filter(pk=events[about[place]].pk).update(state="received")
+        deliver_all()
+
+    invoice.refresh_from_db()
+    assert invoice.state == State.PAID
+    assert wallet_rows.of(tenant).owed_nanos == 0
+    kinds = LedgerTransaction.objects.filter(organization=tenant).values_list("kind", flat=True)
+    assert sorted(kinds) == ["invoice_paid", "settlement", "stripe_fee"]
+
+
+@pytest.mark.django_db
+def test_a_webhook_before_the_invoice_is_written_is_not_lost(
+    tenant: Organization, version: ModelVersion, clock: Clock, books: None
+) -> None:
+    """Invariant 13: paid at Stripe before our invoice has a number: the close books it."""
+    people = client.fake().people
+    people.save_card(wallet_rows.of(tenant).stripe_customer)
+    world.prefer_card(tenant)
+    world.use(tenant, version, START, rows=500_000)
+    world.report(clock)
+    clock.wait(hours=2)
+    world.report(clock)
+    # Stripe does all of it by itself, and all its webhooks come first.
+    clock.wait(days=24)
+    deliver_all()
+    assert not StripeEvent.objects.exclude(state="done").exists()
+
+    world.turn_the_wheel(clock)
+
+    assert Invoice.objects.get().state == State.PAID
+
+
+@pytest.mark.django_db
+def test_a_voided_invoice_is_written_off(invoice: Invoice, tenant: Organization) -> None:
+    client.gateway().void_invoice(invoice.stripe_invoice, key="by hand")
+
+    deliver_all()
+    deliver_all()
+
+    invoice.refresh_from_db()
+    assert invoice.state == State.VOIDED
+    assert wallet_rows.of(tenant).owed_nanos == 0
+    assert ledger.balance_of(ledger.WRITE_OFF) == 10 * NANOS
+
+
+@pytest.mark.django_db
+def test_what_was_given_up_and_is_paid_after_all_is_booked_back(
+    invoice: Invoice, tenant: Organization
+) -> None:
+    facts = invoice_payments.look(invoice.stripe_invoice)
+    gone = billed(1000, id=invoice.stripe_invoice, status="uncollectible")
+    paid = billed(1000, id=invoice.stripe_invoice, status="paid", amount_paid=1000)
+
+    for said in (gone, gone, paid, paid):
+        invoice_payments.apply(invoice_payments.Facts(said, facts.notes, ()))
+
+    invoice.refresh_from_db()
+    assert invoice.state == State.PAID
+    assert ledger.balance_of(ledger.WRITE_OFF) == 0
+    assert ledger.balance_of(ledger.CLEARING) == 10 * NANOS
+    assert wallet_rows.of(tenant).owed_nanos == 0
+
+
+@pytest.mark.django_db
+def test_tax_is_owed_to_the_state_and_not_by_the_wallet(books: None, clock: Clock) -> None:
+    """Invariant 25: net and tax sum to the total; paying takes off the net alone."""
+    tenant = make_organization(credit_nanos=0)
+    world.set_line(tenant, world.LINE)
+    period = make_period(tenant)
+    said = billed(1000, total=1190, tax=190)
+    invoice = invoices.issue(period, said)
+    assert invoice is not None
+    Wallet.objects.filter(organization=tenant).update(owed_nanos=0)
+
+    paid = billed(1000, total=1190, tax=190, status="paid", amount_paid=1190)
+    invoice_payments.apply(invoice_payments.Facts(paid, (), ()))
+
+    assert ledger.balance_of(ledger.TAX) == -190 * CENT
+    assert ledger.balance_of(ledger.CLEARING) == 1190 * CENT
+    # Nothing was owed here: what is paid beyond that is credit.
+    assert wallet_rows.of(tenant).paid_nanos == 1000 * CENT
+
+
+@pytest.mark.django_db
+def test_a_credit_note_of_an_open_invoice_takes_off_what_is_owed(
+    invoice: Invoice, tenant: Organization, operator: User
+) -> None:
+    """Invariant 25: credit notes are never more than the invoice."""
+    for _ in range(2):
+        credit_notes.create(invoice, 300, actor=operator, reason="Broken", reference="form-1")
+        deliver_all()
+        invoice.refresh_from_db()
+
+    assert invoice.credited_minor == 300
+    assert wallet_rows.of(tenant).owed_nanos == 7 * NANOS
+    with pytest.raises(InvalidRequestError, match=r"At most 7\.00"):
+        credit_notes.create(invoice, 701, actor=operator, reason="More", reference="form-2")
+    credit_notes.create(invoice, 700, actor=operator, reason="All", reference="form-3")
+    deliver_all()
+    invoice.refresh_from_db()
+    # Nothing is left to pay.
+    assert (invoice.state, invoice.credited_minor) == (State.PAID, 1000)
+    assert wallet_rows.of(tenant).owed_nanos == 0
+    assert ledger.balance_of(ledger.CLEARING) == 0
+
+
+@pytest.mark.django_db
+def test_a_credit_note_of_a_paid_invoice_gives_the_money_back(
+    invoice: Invoice, tenant: Organization, operator: User
+) -> None:
+    people = client.fake().people
+    people.save_card(wallet_rows.of(tenant).stripe_customer)
+    world.prefer_card(tenant)
+    people.pay_invoice(invoice.stripe_invoice)
+    deliver_all()
+    invoice.refresh_from_db()
+    before = ledger.balance_of(ledger.CLEARING)
+
+    credit_notes.create(invoice, 400, actor=operator, reason="Broken", reference="form-1")
+    deliver_all()
+    deliver_all()
+
+    invoice.refresh_from_db()
+    assert (invoice.state, invoice.credited_minor) == (State.PAID, 400)
+    assert before - ledger.balance_of(ledger.CLEARING) == 4 * NANOS
+    assert ledger.balance_of(ledger.WRITE_OFF) == 4 * NANOS
+    assert wallet_rows.of(tenant).owed_nanos == 0
+
+
+@pytest.mark.django_db
+def test_a_voided_credit_note_is_owed_again(invoice: Invoice, tenant: Organization) -> None:
+    facts = invoice_payments.look(invoice.stripe_invoice)
+    note = objects.CreditNote(
+        id="cn_1",
+        number="1",
+        status="issued",
+        invoice=invoice.stripe_invoice,
+        customer="",
+        currency="usd",
+        amount=300,
+        total=300,
+        reason="",
+        pdf_url="",
+        created_at=START + timedelta(days=40),
+        metadata={},
+    )
+    void = objects.CreditNote(**{**note_fields(note), "status": "void"})
+
+    for each in (note, note, void, void):
+        invoice_payments.apply(invoice_payments.Facts(facts.invoice, [each], ()))
+
+    invoice.refresh_from_db()
+    assert invoice.credited_minor == 0
+    assert wallet_rows.of(tenant).owed_nanos == 10 * NANOS
+    assert ledger.balance_of(ledger.WRITE_OFF) == 0
+
+
+def note_fields(note: objects.CreditNote) -> dict[str, Any]:
+    return {name: getattr(note, name) for name in note.__dataclass_fields__}
+
+
+@pytest.mark.django_db
+def test_only_open_and_paid_invoices_are_corrected(invoice: Invoice, operator: User) -> None:
+    client.gateway().void_invoice(invoice.stripe_invoice, key="by hand")
+    deliver_all()
+    invoice.refresh_from_db()
+
+    with pytest.raises(ConflictError):
+        credit_notes.create(invoice, 1, actor=operator, reason="No", reference="form-1")
+
+
+@pytest.mark.django_db
+def test_somebody_elses_invoice_is_left_alone(invoice: Invoice, tenant: Organization) -> None:
+    """Invariant 35: an invoice of Stripe's that is none of ours has no effect."""
+    stranger = billed(1000, id="in_unknown", status="paid", amount_paid=1000)
+
+    assert invoice_payments.apply(invoice_payments.Facts(stranger, (), ())) is None
+    assert wallet_rows.of(tenant).owed_nanos == 10 * NANOS
+
+
+def test_the_handlers_are_registered() -> None:
+    known = webhooks.HANDLERS.keys()
+
+    assert {"invoice.paid", "credit_note.created", "customer.subscription.deleted"} <= known
