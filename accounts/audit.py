@@ -17,11 +17,16 @@ def record(
     organization: Organization | None = None,
     reason: str = "",
     details: dict[str, Any] | None = None,
+    via: str = "",
 ) -> AuditEntry:
-    """Write down who did what, and why; `actor` is None for the site itself."""
+    """Write down who did what, and why; `actor` is None for a program or the site itself.
+
+    Args:
+        via: The key of the program.
+    """
     return AuditEntry.objects.create(
         actor=actor,
-        actor_label=actor.email if actor else "system",
+        actor_label=actor.email if actor else via or "system",
         organization=organization,
         action=action,
         object_label=f"{target._meta.model_name} {target}"[:200],

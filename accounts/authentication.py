@@ -42,6 +42,11 @@ def caller_of(request: Request) -> Caller:
     return cast(Caller, request.auth)
 
 
+def key_label(request: Request) -> str:
+    """Return how the audit log names the key that calls."""
+    return f"key {caller_of(request).api_key_id}"
+
+
 def organization_of(request: Request) -> Organization:
     """Return the organization that calls."""
     return Organization.objects.get(pk=caller_of(request).organization_id)

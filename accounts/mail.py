@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 BATCH = 20
 GIVE_UP_AFTER = timedelta(days=3)
 _LONGEST_WAIT = timedelta(hours=3)
+_KEPT = timedelta(days=30)
 
 
 def owners(organization: Organization) -> list[User]:
@@ -62,6 +63,12 @@ def send_due(limit: int = BATCH) -> int:
         sent_at=None, given_up_at=None, next_attempt_at__lte=now
     ).select_related("user")
     return sum(_send(mail, now) for mail in waiting.order_by("next_attempt_at", "pk")[:limit])
+
+
+def forget() -> int:
+    """Delete mails that were sent, or given up, a month ago; returns how many."""
+    old = OutgoingMail.objects.filter(created_at__lt=timezone.now() - _KEPT)
+    return old.exclude(sent_at=None, given_up_at=None).delete()[0]
 
 
 def _send(mail: OutgoingMail, now: datetime) -> bool:

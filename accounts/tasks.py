@@ -24,5 +24,6 @@ def send_mail() -> None:
 
 @shared_task(name="accounts.forget_answers")
 def forget_answers() -> None:
-    """Delete answers of repeatable requests that are not kept any longer."""
+    """Delete what is not kept any longer: answers of repeatable requests, mail."""
     idempotency.forget()
+    mail.forget()

@@ -72,7 +72,7 @@ def of(organization: Organization) -> QuerySet[BudgetAlert]:
 
 
 def watch_balance(
-    organization: Organization, nanos: int | None, *, actor: User | None = None
+    organization: Organization, nanos: int | None, *, actor: User | None = None, via: str = ""
 ) -> None:
     """Set below which balance the owners are told; None or 0: never."""
     with transaction.atomic():
@@ -88,6 +88,7 @@ def watch_balance(
             organization,
             organization=organization,
             details={"nanos": nanos or None},
+            via=via,
         )
 
 

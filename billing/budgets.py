@@ -86,12 +86,14 @@ def set_limit(
     unit: str = Unit.MONEY,
     api_key: ApiKey | None = None,
     actor: User | None = None,
+    via: str = "",
 ) -> SpendLimit:
     """Set how much may be spent per window; the window that is running follows at once.
 
     Args:
         amount: Nanos or calls, as `unit` says; None: no limit. A limit that is lifted may still
             bind for CACHE_SECONDS.
+        via: The key of the program that sets it.
     """
     with transaction.atomic():
         was_counted = SpendLimit.objects.filter(
@@ -112,6 +114,7 @@ def set_limit(
             api_key or organization,
             organization=organization,
             details={"window": window, "unit": unit, "amount": amount},
+            via=via,
         )
     return limit
 

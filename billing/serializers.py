@@ -11,6 +11,7 @@ class LimitSerializer(serializers.Serializer[object]):
     """A spending limit and what is left of its running window."""
 
     window = serializers.CharField()
+    unit = serializers.CharField()
     amount = serializers.CharField()
     available = serializers.CharField()
 

@@ -14,7 +14,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts import bodies, idempotency, paging
-from accounts.authentication import organization_of
+from accounts.authentication import key_label, organization_of
 from accounts.errors import InvalidRequestError, NotFoundError
 from inference.models import WebhookDelivery, WebhookEndpoint
 from inference.webhooks import deliveries, endpoints, events
@@ -128,6 +128,7 @@ class WebhookList(_View):
             bodies.text(body, "url", limit=2000, required=True),
             event_types=_events(body) or (),
             description=bodies.text(body, "description", limit=120),
+            via=key_label(request),
         )
         return Response({**as_json(endpoint), "secret": secret}, status=201)
 
@@ -154,13 +155,14 @@ class WebhookDetail(_View):
                 bodies.text(body, "description", limit=120) if "description" in body else None
             ),
             is_active=bodies.boolean(body, "active") if "active" in body else None,
+            via=key_label(request),
         )
         return Response(as_json(changed))
 
     @extend_schema(operation_id="webhooks_delete", responses={204: None})
     def delete(self, request: Request, endpoint_id: UUID) -> Response:
         """Delete an endpoint and what was sent to it."""
-        endpoints.delete(_endpoint(request, endpoint_id))
+        endpoints.delete(_endpoint(request, endpoint_id), via=key_label(request))
         return Response(status=204)
 
 
@@ -197,7 +199,7 @@ class WebhookRotate(_View):
         hours = bodies.integer(body, "overlap_hours", low=0, high=_MAX_OVERLAP_HOURS)
         endpoint = _endpoint(request, endpoint_id)
         overlap = endpoints.OVERLAP if hours is None else timedelta(hours=hours)
-        secret = endpoints.rotate(endpoint, overlap=overlap)
+        secret = endpoints.rotate(endpoint, overlap=overlap, via=key_label(request))
         return Response({**as_json(endpoint), "secret": secret})
 
 

@@ -12,6 +12,7 @@ from rest_framework.views import APIView
 from accounts.authentication import organization_of
 from accounts.models import Organization
 from billing import budgets, wallets
+from billing.api.budgets import amount
 from billing.models import CreditGrant
 from billing.money import decimal_text
 from billing.serializers import BalanceSerializer
@@ -59,8 +60,9 @@ def _limits(organization: Organization) -> list[dict[str, Any]]:
     return [
         {
             "window": limit.window,
-            "amount": decimal_text(limit.amount or 0),
-            "available": decimal_text(budgets.current(organization, limit).available),
+            "unit": limit.unit,
+            "amount": amount(limit.unit, limit.amount or 0),
+            "available": amount(limit.unit, budgets.current(organization, limit).available),
         }
         for limit in budgets.limits(organization)
     ]

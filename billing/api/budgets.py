@@ -11,7 +11,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts import bodies, paging
-from accounts.authentication import organization_of
+from accounts.authentication import key_label, organization_of
 from accounts.errors import InvalidRequestError, NotFoundError
 from accounts.models import ApiKey, Organization
 from billing import alerts, budgets, windows
@@ -140,7 +140,9 @@ class Budgets(APIView):
         window = bodies.choice(body, "window", SpendLimit.Window.values)
         unit = bodies.choice(body, "unit", Unit.values, default=Unit.MONEY)
         amount = _amount(body, unit)
-        rule = budgets.set_limit(organization, window, amount, unit=unit, api_key=key)
+        rule = budgets.set_limit(
+            organization, window, amount, unit=unit, api_key=key, via=key_label(request)
+        )
         return Response(as_json(Running(organization).cap(rule)))
 
     @extend_schema(
@@ -162,7 +164,9 @@ class Budgets(APIView):
         key = _key(organization, asked["key"]) if asked.get("key") else None
         window = bodies.choice(asked, "window", SpendLimit.Window.values)
         unit = bodies.choice(asked, "unit", Unit.values, default=Unit.MONEY)
-        budgets.set_limit(organization, window, None, unit=unit, api_key=key)
+        budgets.set_limit(
+            organization, window, None, unit=unit, api_key=key, via=key_label(request)
+        )
         return Response(status=204)
 
 
@@ -207,7 +211,7 @@ class LowBalance(APIView):
         if "threshold" not in body:
             raise InvalidRequestError("`threshold` is required.", param="threshold")
         nanos = None if body["threshold"] is None else _nanos(body["threshold"], "threshold")
-        alerts.watch_balance(organization_of(request), nanos)
+        alerts.watch_balance(organization_of(request), nanos, via=key_label(request))
         return Response(_watch_json(nanos or None))
 
 

@@ -16,7 +16,7 @@ from accounts.models import ApiKey, Organization
 from accounts.sessions import ConsoleRequest, maker_required, organization_required
 from billing import budgets, windows
 from billing.forms import KeyForm
-from billing.models import Budget, SpendLimit
+from billing.models import Budget, SpendLimit, Unit
 
 
 @require_GET
@@ -82,11 +82,12 @@ def _keys(organization: Organization) -> QuerySet[ApiKey]:
     """Return the keys with their monthly limit and what is used of it."""
     month = datetime.now(UTC).date().replace(day=1)
     window = SpendLimit.Window.MONTH
+    mine = SpendLimit.objects.filter(window=window, unit=Unit.MONEY, amount__isnull=False)
     return ApiKey.objects.visible_to(organization).prefetch_related(
-        Prefetch("limits", SpendLimit.objects.filter(window=window), to_attr="monthly_limits"),
+        Prefetch("limits", mine, to_attr="monthly_limits"),
         Prefetch(
             "budgets",
-            Budget.objects.filter(window=window, window_start=month),
+            Budget.objects.filter(window=window, window_start=month, unit=Unit.MONEY),
             to_attr="monthly_budgets",
         ),
     )

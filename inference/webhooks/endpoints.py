@@ -28,6 +28,7 @@ def create(
     event_types: Sequence[str] = (),
     description: str = "",
     actor: User | None = None,
+    via: str = "",
 ) -> tuple[WebhookEndpoint, str]:
     """Make an endpoint; its secret is returned here and shown once.
 
@@ -49,7 +50,7 @@ def create(
             events=sorted(set(event_types)),
             secret=vault.seal(secret),
         )
-        _record(actor, "webhook.created", endpoint)
+        _record(actor, "webhook.created", endpoint, via=via)
     return endpoint, secret
 
 
@@ -61,6 +62,7 @@ def update(
     description: str | None = None,
     is_active: bool | None = None,
     actor: User | None = None,
+    via: str = "",
 ) -> WebhookEndpoint:
     """Change an endpoint; what is None stays.
 
@@ -86,19 +88,23 @@ def update(
                 *("failing_since", "updated_at"),
             ]
         )
-        _record(actor, "webhook.changed", endpoint)
+        _record(actor, "webhook.changed", endpoint, via=via)
     return endpoint
 
 
-def delete(endpoint: WebhookEndpoint, *, actor: User | None = None) -> None:
+def delete(endpoint: WebhookEndpoint, *, actor: User | None = None, via: str = "") -> None:
     """Delete an endpoint with its deliveries."""
     with transaction.atomic():
-        _record(actor, "webhook.deleted", endpoint)
+        _record(actor, "webhook.deleted", endpoint, via=via)
         endpoint.delete()
 
 
 def rotate(
-    endpoint: WebhookEndpoint, *, overlap: timedelta = OVERLAP, actor: User | None = None
+    endpoint: WebhookEndpoint,
+    *,
+    overlap: timedelta = OVERLAP,
+    actor: User | None = None,
+    via: str = "",
 ) -> str:
     """Give an endpoint a new secret, returned here; the old one signs as well for a while.
 
@@ -112,7 +118,7 @@ def rotate(
         locked.old_secret_until = timezone.now() + overlap if overlap else None
         locked.secret = vault.seal(secret)
         locked.save(update_fields=["secret", "old_secret", "old_secret_until", "updated_at"])
-        _record(actor, "webhook.rotated", endpoint)
+        _record(actor, "webhook.rotated", endpoint, via=via)
     return secret
 
 
@@ -170,6 +176,13 @@ def _require_known(event_types: Sequence[str]) -> None:
 
 
 def _record(
-    actor: User | None, action: str, endpoint: WebhookEndpoint, *, reason: str = ""
+    actor: User | None,
+    action: str,
+    endpoint: WebhookEndpoint,
+    *,
+    reason: str = "",
+    via: str = "",
 ) -> None:
-    audit.record(actor, action, endpoint, organization=endpoint.organization, reason=reason)
+    audit.record(
+        actor, action, endpoint, organization=endpoint.organization, reason=reason, via=via
+    )

@@ -10,7 +10,7 @@ import orjson
 import pytest
 from django.test import Client
 
-from accounts.models import Membership, Organization
+from accounts.models import AuditEntry, Membership, Organization
 from billing import alerts, budgets, credit, settlement, windows
 from billing.errors import CapReachedError
 from billing.models import BalanceWatch, BudgetAlert, SpendLimit
@@ -137,6 +137,23 @@ def test_a_key_shows_all_budgets_that_bind_it(page: Page, organization: Organiza
 
     assert "0 calls of 5 calls" in shown
     assert "$0.00 of $7.00" in shown
+
+
+def test_the_list_of_keys_shows_money_as_money(page: Page, organization: Organization) -> None:
+    key, _ = make_key(organization)
+    budgets.set_limit(organization, "month", 5, unit="calls", api_key=key)
+    budgets.set_limit(organization, "month", 7 * 10**9, api_key=key)
+
+    assert "/ $7.00" in page("/console/keys")
+
+
+def test_the_balance_says_what_each_limit_counts(api: Api, organization: Organization) -> None:
+    budgets.set_limit(organization, "day", 5, unit="calls")
+
+    limits = api("GET", "/v1/balance")[1]["limits"]
+
+    assert {"window": "day", "unit": "calls", "amount": 5, "available": 5} in limits
+    assert {"window": "month", "unit": "money", "amount": "100", "available": "100"} in limits
 
 
 def test_the_low_balance_is_set_and_turned_off(
@@ -281,6 +298,8 @@ def test_a_budget_is_set_read_and_removed(api: Api, organization: Organization) 
     assert api("DELETE", gone) == (204, None)
     assert api("DELETE", gone) == (204, None)
     assert api("GET", f"/v1/budgets?key={api.key.pk}")[1]["data"] == []
+    deeds = AuditEntry.objects.filter(action="limit.set")
+    assert {deed.actor_label for deed in deeds} == {f"key {api.key.pk}"}
 
 
 def test_amounts_are_decimal_texts_and_the_state_is_exact(
