@@ -125,3 +125,21 @@ def account_updated(event: StripeEvent, found: objects.Account | None) -> None:
     """Remember what Stripe says of a publisher's account."""
     if found is not None:
         _remember(found)
+
+
+def _bank_now(event: StripeEvent) -> objects.BankPayment | None:
+    if not PayoutAccount.objects.filter(stripe_account=event.account).exists():
+        return None
+    return client.gateway().last_bank_payment(event.account)
+
+
+@webhooks.handles("payout.paid", "payout.failed", fetch=_bank_now)
+def bank_answered(event: StripeEvent, found: objects.BankPayment | None) -> None:
+    """Remember whether the bank took the last payment: the publisher must act if it did not.
+
+    Nothing is booked: the money is on the publisher's own account at Stripe.
+    """
+    if found is not None:
+        PayoutAccount.objects.filter(stripe_account=event.account).update(
+            bank_failure=found.failure[:200], updated_at=timezone.now()
+        )

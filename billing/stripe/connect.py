@@ -75,6 +75,12 @@ class Connect(Area):
             )
             return objects.AccountLink(made.url, convert.moment(made.expires_at))
 
+    def last_bank_payment(self, account: str) -> objects.BankPayment | None:
+        """Return what Stripe last sent from a publisher's account to a bank, as it is now."""
+        with mapped():
+            page = self._v1.payouts.list({"limit": 1}, {"stripe_account": account})
+            return connected.bank_payment(page.data[0]) if page.data else None
+
     def create_transfer(
         self,
         *,

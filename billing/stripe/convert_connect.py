@@ -27,6 +27,18 @@ def account(raw: stripe.Account) -> objects.Account:
     )
 
 
+def bank_payment(raw: stripe.Payout) -> objects.BankPayment:
+    """Return money that went from a publisher's account to a bank."""
+    is_failed = raw.status == "failed"
+    return objects.BankPayment(
+        id=raw.id,
+        amount=raw.amount,
+        currency=raw.currency,
+        status=raw.status,
+        failure=(raw.failure_message or raw.failure_code or "failed") if is_failed else "",
+    )
+
+
 def transfer(raw: stripe.Transfer) -> objects.Transfer:
     """Return money that went to a publisher."""
     return objects.Transfer(

@@ -540,3 +540,22 @@ def test_an_event_of_an_account_that_is_not_ours_is_done_with_nothing() -> None:
 
     assert not PayoutAccount.objects.exists()
     assert webhooks.handle_due() == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_bank_that_sends_money_back_is_shown_until_it_takes_some() -> None:
+    organization = seller()
+    name = PayoutAccount.objects.get().stripe_account
+    people = client.fake().people
+
+    people.send_to_bank(name, 100)
+    people.send_to_bank(name, 100, failure="The account is closed.")
+    client.fake().post.shuffle(1)
+    deliver_all()
+    assert PayoutAccount.objects.get().bank_failure == "The account is closed."
+    people.send_to_bank(name, 100)
+    client.fake().post.duplicate()
+    deliver_all()
+
+    assert PayoutAccount.objects.get().bank_failure == ""
+    assert owed(organization) == PART

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from billing.stripe.fake.events import emit
 from billing.stripe.fake.money import available, move
-from billing.stripe.fake.routes import Refusal, need, page, route
+from billing.stripe.fake.routes import ACCOUNT, Refusal, need, page, route
 from billing.stripe.fake.store import Body, World
 
 _DUE = ["business_profile.url", "external_account", "individual.verification.document"]
@@ -174,3 +174,29 @@ def list_reversals(world: World, given: Body, transfer: str) -> Body:
     need(world, transfer, "transfer")
     path = f"/v1/transfers/{transfer}/reversals"
     return page(world.newest("transfer_reversal", transfer), given, path)
+
+
+def send_to_bank(world: World, account: Body, amount: int, *, failure: str) -> Body:
+    """Let Stripe send money from a publisher's account to a bank, which may send it back."""
+    status = "failed" if failure else "paid"
+    payment = world.add(
+        {
+            "id": world.new_id("po"),
+            "object": "payout",
+            "amount": amount,
+            "currency": account["default_currency"],
+            "status": status,
+            "failure_code": "account_closed" if failure else None,
+            "failure_message": failure or None,
+        },
+        label=account["id"],
+    )
+    emit(world, f"payout.{status}", payment, account=account["id"])
+    return payment
+
+
+@route("GET", "/v1/payouts", "PayoutListParams")
+def list_bank_payments(world: World, given: Body) -> Body:
+    """List what went from a publisher's account to a bank."""
+    account = given.pop(ACCOUNT, "")
+    return page(world.newest("payout", need(world, account, "account")["id"]), given, "/v1/payouts")

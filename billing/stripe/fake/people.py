@@ -158,3 +158,11 @@ class People:
                 world, need(world, account, "account"), receives=receives
             )
         )
+
+    def send_to_bank(self, account: str, amount: int, *, failure: str = "") -> Body:
+        """Send money from a publisher's account to a bank, which sends it back for a reason."""
+        return self._act(
+            lambda world: connect.send_to_bank(
+                world, need(world, account, "account"), amount, failure=failure
+            )
+        )

@@ -49,6 +49,8 @@ class Route:
 
 
 ROUTES: list[Route] = []
+# The connected account that a request is about: a header, shown to routes as a parameter.
+ACCOUNT = "Stripe-Account"
 
 
 def route(method: str, path: str, params: str) -> Callable[[Handler], Handler]:

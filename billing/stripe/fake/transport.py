@@ -23,7 +23,7 @@ from billing.stripe.fake.clock import tick
 from billing.stripe.fake.events import Post
 from billing.stripe.fake.params import check, decode
 from billing.stripe.fake.people import People
-from billing.stripe.fake.routes import Refusal, Route, expand, resolve
+from billing.stripe.fake.routes import ACCOUNT, Refusal, Route, expand, resolve
 from billing.stripe.fake.store import Body, Store, World
 
 # Stripe promises to keep answers for at least a day: the fake forgets them then, as it may.
@@ -125,6 +125,8 @@ class FakeStripe(stripe.HTTPClient):
         parts = urlsplit(url)
         route, ids = resolve(method.upper(), parts.path)
         given = check(decode(post_data if method == "post" else parts.query), route.params)
+        if account := (headers or {}).get("Stripe-Account"):
+            given = {**given, ACCOUNT: account}
         key = (headers or {}).get("Idempotency-Key", "")
         request = _Request(f"{method.upper()} {parts.path}", route, ids, given, key)
         fault = self._next_fault(request.name)

@@ -41,6 +41,19 @@ class AccountLink:
 
 
 @dataclass(frozen=True, slots=True)
+class BankPayment:
+    """Money that Stripe sent from a publisher's account to the publisher's bank."""
+
+    id: str
+    amount: int
+    currency: str
+    # `pending`, `in_transit`, `paid`, `failed` or `canceled`.
+    status: str
+    # Why the bank sent it back, in Stripe's words; empty if it did not.
+    failure: str
+
+
+@dataclass(frozen=True, slots=True)
 class Transfer:
     """Money that went to a publisher's account."""
 

@@ -226,6 +226,9 @@ def pay_out(gateway: Any, fake: FakeStripe) -> None:
     assert gateway.list_reversals(sent.id)[0].amount == 150
     assert gateway.retrieve_transfer(sent.id).amount_reversed == 150
     assert gateway.list_transfers(transfer_group="payout:1")[0].id == sent.id
+    assert gateway.last_bank_payment(account.id) is None
+    fake.people.send_to_bank(account.id, 250, failure="Closed.")
+    assert gateway.last_bank_payment(account.id).failure == "Closed."
 
 
 def look_around(gateway: Any) -> None:
