@@ -12,6 +12,10 @@ from billing.checks.books import (
     transactions_balance,
 )
 from billing.checks.caps import caps_are_kept, held_is_open_holds, posted_is_captured_holds
+from billing.checks.payments import (
+    top_ups_are_credited_once,
+    top_ups_are_given_back_as_booked,
+)
 from billing.checks.rating import usage_is_rated_by_its_price
 from billing.checks.trouble import Trouble
 from billing.checks.usage import (
@@ -51,6 +55,8 @@ CHECKS: tuple[Check, ...] = (
     publisher_books.earnings_are_shares,
     publisher_books.refunds_are_within_charges,
     publisher_books.payouts_are_booked,
+    top_ups_are_credited_once,
+    top_ups_are_given_back_as_booked,
     guards_are_in_place,
 )
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from accounts import organizations
 from accounts.models import Organization, OutgoingMail, User
 from billing import clawback, ids, payments, refunds, topups, webhooks
+from billing.invariants import violations
 from billing.models import CreditRefund, Dispute, LedgerTransaction, StripeEvent, TopUp
 from billing.money import NANOS
 from billing.stripe import client, signatures
@@ -426,3 +427,19 @@ def test_the_target_is_a_function_of_what_is_gone() -> None:
         wanted = clawback.target(top_up, gone)
         assert sum(wanted.values()) == 0
         assert wanted["credit"] == min(gone * CENT, TEN)
+
+
+def test_the_proof_of_the_books_sees_a_row_that_differs(
+    fake_stripe: FakeStripe, organization: Organization
+) -> None:
+    """Each of these is wrong for a moment only: the proof runs once more when the test ends."""
+    top_up = bought(fake_stripe, organization)
+    fake_stripe.people.refund(top_up.charge, 300)
+    deliver_all()
+    row = TopUp.objects.filter(pk=top_up.pk)
+
+    for wrong in ({"clawed_back_nanos": 0}, {"refunded_nanos": NANOS}, {"checkout_session": "x"}):
+        right = row.values(*wrong).get()
+        row.update(**wrong)
+        assert any(str(top_up.pk) in text for text in violations())
+        row.update(**right)
