@@ -45,18 +45,18 @@ def _row(call: Call) -> list[str]:
         call.at.isoformat(),
         call.model,
         call.source,
-        _plain(call.key),
+        plain(call.key),
         "running" if call.is_open else call.outcome,
         str(call.rows),
         str(call.queue_us),
         str(call.run_us),
         "" if call.cost_nanos is None else decimal_text(call.cost_nanos),
         str(call.hold_id),
-        _plain(call.request_id),
+        plain(call.request_id),
     ]
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Keep a spreadsheet from reading a name that people chose as a formula."""
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 
 from django.db.models import Max, QuerySet, Sum
 from django.db.models.functions import Coalesce, TruncDate
@@ -58,6 +58,42 @@ def statement(
     recent = entries.filter(transaction__posted_at__gte=_midnight(shown[-1]))
     lines = sorted([*_charges(organization, recent), *_movements(recent)], key=_order, reverse=True)
     return _with_balance(lines, balance), shown[-1] if len(days) > len(shown) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """An account over a period: what there was, what came and went, what is left. In nanos."""
+
+    first: date
+    last: date
+    opening_nanos: int
+    # Oldest first; the charges of a day are one line.
+    lines: Sequence[Line]
+    closing_nanos: int
+
+    @property
+    def credited_nanos(self) -> int:
+        """What came in."""
+        return sum(max(line.amount_nanos, 0) for line in self.lines)
+
+    @property
+    def charged_nanos(self) -> int:
+        """What went out, as a positive amount."""
+        return -sum(min(line.amount_nanos, 0) for line in self.lines)
+
+
+def of_period(organization: Organization, first: date, last: date) -> Statement:
+    """Return an organization's account from one day to another, both included (UTC)."""
+    entries = _own(organization)
+    start, end = _midnight(first), _midnight(last + timedelta(days=1))
+    opening = -_sum(entries.filter(transaction__posted_at__lt=start))
+    within = entries.filter(transaction__posted_at__gte=start, transaction__posted_at__lt=end)
+    lines = sorted([*_charges(organization, within), *_movements(within)], key=_order)
+    counted, balance = [], opening
+    for line in lines:
+        balance += line.amount_nanos
+        counted.append(replace(line, balance_nanos=balance))
+    return Statement(first, last, opening, counted, balance)
 
 
 def _own(organization: Organization) -> QuerySet[LedgerEntry]:

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from django.urls import URLPattern, URLResolver, path
 
-from billing.api import balance, budgets, earnings, invoices, receipts, redemptions, topups, usage
+from billing.api import (
+    balance,
+    budgets,
+    earnings,
+    invoices,
+    receipts,
+    redemptions,
+    statement,
+    topups,
+    usage,
+)
 from billing.api import prices as model_prices
 
 urlpatterns: list[URLPattern | URLResolver] = [
@@ -22,6 +32,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("topups/<uuid:top_up_id>", topups.TopUpDetail.as_view()),
     path("redemptions", redemptions.Redemptions.as_view()),
     path("usage", usage.Usage.as_view()),
+    path("statement", statement.Statement.as_view()),
     path("models/<slug:owner>/<slug:name>/prices", model_prices.Prices.as_view()),
     path("models/<slug:owner>/<slug:name>/prices/changes", model_prices.PriceChanges.as_view()),
     path("receipts/<str:reference>", receipts.ReceiptDetail.as_view()),

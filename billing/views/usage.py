@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import AsyncIterator
 from datetime import UTC, date, timedelta
 from typing import Any
@@ -12,6 +13,7 @@ from asgiref.sync import sync_to_async
 from django.http import HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.shortcuts import render
 from django.utils import timezone
+from django.utils.translation import gettext
 from django.views.decorators.http import require_GET
 
 from accounts.sessions import (
@@ -19,7 +21,7 @@ from accounts.sessions import (
     organization_required,
     organization_required_async,
 )
-from billing import budgets, calls, exports
+from billing import budgets, calls, exports, usage_groups
 from billing.forms import UsageFilterForm
 from billing.money import decimal_text
 
@@ -37,6 +39,8 @@ def usage(request: ConsoleRequest) -> HttpResponse:
     asked = {name: str(value) for name, value in request.GET.items() if value}
     asked.pop("before", None)
     days = _days(form)
+    group = request.GET.get("group", "")
+    group = group if group in usage_groups.GROUPS else ""
     page = {
         "section": "usage",
         "form": form,
@@ -51,6 +55,9 @@ def usage(request: ConsoleRequest) -> HttpResponse:
         "is_first": "before" not in request.GET,
         "is_filtered": bool(asked.keys() & {"model", "key", "outcome"}),
         "presets": _presets(form, asked),
+        "group": group,
+        "groups": usage_groups.by(form, group) if group else [],
+        "grouped": _grouped(asked),
     }
     return render(request, "console/usage.html", page)
 
@@ -66,6 +73,46 @@ async def usage_csv(request: ConsoleRequest) -> HttpResponseBase:
     name = f"usage-{request.organization.slug}-{first}-{last}.csv"
     answer["Content-Disposition"] = f'attachment; filename="{name}"'
     return answer
+
+
+@require_GET
+@organization_required
+def usage_groups_csv(request: ConsoleRequest) -> HttpResponse:
+    """Send the sums of the grouped view as CSV."""
+    form = UsageFilterForm(request.GET, organization=request.organization)
+    group = request.GET.get("group", "")
+    if group not in usage_groups.GROUPS:
+        return HttpResponse(status=400)
+    first, last = form.days
+    answer = HttpResponse(content_type="text/csv; charset=utf-8")
+    name = f"usage-by-{group}-{request.organization.slug}-{first}-{last}.csv"
+    answer["Content-Disposition"] = f'attachment; filename="{name}"'
+    rows = csv.writer(answer)
+    rows.writerow([group, "calls", "rows", "compute_ms", "cost_usd"])
+    for each in usage_groups.by(form, group):
+        cost = decimal_text(each.cost_nanos)
+        rows.writerow([exports.plain(each.label), each.calls, each.rows, each.compute_ms, cost])
+    return answer
+
+
+def _grouped(asked: dict[str, str]) -> list[dict[str, str]]:
+    """Return the links to the ways in which usage can be summed; the first is not at all."""
+    rest = {name: value for name, value in asked.items() if name != "group"}
+    labels = {
+        "": gettext("Calls"),
+        "model": gettext("By model"),
+        "key": gettext("By key"),
+        "day": gettext("By day"),
+        "outcome": gettext("By outcome"),
+    }
+    return [
+        {
+            "name": name,
+            "label": label,
+            "query": urlencode({**rest, "group": name} if name else rest),
+        }
+        for name, label in labels.items()
+    ]
 
 
 def _days(form: UsageFilterForm) -> list[tuple[date, int, int]]:
