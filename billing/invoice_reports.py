@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from accounts.models import Organization
 from billing import exports, months, statement_pdf, wallets
-from billing.models import Hold, Invoice, MeterBucket, Wallet
+from billing.models import BillingPeriod, Hold, Invoice, MeterBucket
 from billing.statement_texts import Language
 
 LANGUAGES: tuple[Language, ...] = ("en", "zh")
@@ -49,9 +49,10 @@ def running(organization: Organization) -> Running | None:
     if not (wallet.line_nanos or wallet.owed_nanos):
         return None
     month = months.of(timezone.now())
+    this = BillingPeriod(organization=organization, currency=wallet.currency, month=month)
     return Running(
         month=month,
-        used_nanos=_used(organization, wallet, month),
+        used_nanos=used(this),
         owed_nanos=wallet.owed_nanos,
         line_nanos=wallet.line_nanos,
         free_nanos=max(wallet.line_nanos - wallet.owed_nanos, 0),
@@ -59,9 +60,13 @@ def running(organization: Organization) -> Running | None:
     )
 
 
-def _used(organization: Organization, wallet: Wallet, month: date) -> int:
+def used(period: BillingPeriod) -> int:
+    """Return what was used on credit in a month, in nanos."""
     total: int = MeterBucket.objects.filter(
-        organization=organization, currency=wallet.currency, hour__gte=months.start(month)
+        organization=period.organization_id,
+        currency=period.currency,
+        hour__gte=months.start(period.month),
+        hour__lt=months.end(period.month),
     ).aggregate(total=Coalesce(Sum("nanos"), 0))["total"]
     return total
 

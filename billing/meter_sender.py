@@ -12,7 +12,8 @@ from django.db import transaction
 from django.db.models import F, QuerySet
 from django.utils import timezone
 
-from accounts.models import Organization
+from accounts import audit
+from accounts.models import Organization, User
 from billing import crashes, meters, months, wallets
 from billing.models import BillingPeriod, MeterReport, Wallet
 from billing.stripe import client
@@ -203,10 +204,16 @@ def _count_now(report: MeterReport, now: datetime) -> None:
         )
 
 
-def retry(report: MeterReport) -> bool:
+def retry(report: MeterReport, *, actor: User, reason: str) -> bool:
     """Let a rejected report be sent again, under its own identifier; returns whether it was."""
-    # What was sent long ago is compared with Stripe's sums first, as ever.
-    revived = MeterReport.objects.filter(pk=report.pk, state=State.REJECTED).update(
-        state=State.UNKNOWN, claimed_until=None
-    )
+    with transaction.atomic():
+        # What was sent long ago is compared with Stripe's sums first, as ever.
+        revived = MeterReport.objects.filter(pk=report.pk, state=State.REJECTED).update(
+            state=State.UNKNOWN, claimed_until=None
+        )
+        if revived:
+            organization = report.bucket.organization
+            audit.record(
+                actor, "meter_report.retried", report, organization=organization, reason=reason
+            )
     return revived == 1

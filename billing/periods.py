@@ -30,6 +30,8 @@ GRACE = timedelta(minutes=1)
 # No longer is waited for runs of the month: what ends later counts for the next one.
 DRAIN_LIMIT = timedelta(minutes=20)
 _BLOCKED_MAX = 500
+# Where a month is compared with Stripe: there an operator may accept a difference.
+ACCEPTABLE = (State.METERED, State.DRAFT_CHECKED, State.FINALISED)
 
 
 def open_due() -> None:
@@ -170,13 +172,19 @@ def _reconcile(period: BillingPeriod, now: datetime) -> None:
     counted, known = drafts.counted_at_stripe(period), meters.micros(meters.counted_in(period))
     if counted is not None and counted != known:
         raise Blocked(f"Stripe has counted {counted} micro-units, the ledger {known}.")
-    invoice = Invoice.objects.filter(period=period).first()
-    if invoice is not None:
-        facts = invoice_payments.look(invoice.stripe_invoice)
-        if facts.invoice.total != invoice.total_minor:
-            raise Blocked("Stripe's invoice has another total now than the one that was written.")
-        invoice_payments.apply(facts)
+    _follow_invoice(period)
     _go(period, State.RECONCILED)
+
+
+def _follow_invoice(period: BillingPeriod, *, is_accepted: bool = False) -> None:
+    """Let what has become of the invoice at Stripe take effect, also before we had written it."""
+    invoice = Invoice.objects.filter(period=period).first()
+    if invoice is None:
+        return
+    facts = invoice_payments.look(invoice.stripe_invoice)
+    if facts.invoice.total != invoice.total_minor and not is_accepted:
+        raise Blocked("Stripe's invoice has another total now than the one that was written.")
+    invoice_payments.apply(facts)
 
 
 _STEPS: dict[str, Callable[[BillingPeriod, datetime], None]] = {
@@ -212,26 +220,32 @@ def accept(period: BillingPeriod, *, actor: User, reason: str) -> BillingPeriod:
     it does not bill is carried into the next month.
 
     Raises:
-        ConflictError: The month is not blocked at the comparison with Stripe's invoice.
-        Blocked: Stripe's draft has lines of others.
+        ConflictError: The month is not blocked at a comparison with Stripe, or Stripe's draft has
+            lines of others, or Stripe does not answer.
     """
-    if not period.blocked or period.state not in {State.METERED, State.DRAFT_CHECKED}:
-        raise ConflictError("Only a month whose invoice differs can be accepted.")
-    now = timezone.now()
+    if not period.blocked or period.state not in ACCEPTABLE:
+        raise ConflictError("Only a month that differs from Stripe can be accepted.")
     _record(period, "billing_period.accepted", actor, reason)
     try:
-        if period.state == State.METERED:
-            drafts.check(period, now, is_accepted=True)
-            _go(period, State.DRAFT_CHECKED)
-        invoices.issue(period, drafts.finalize(period, is_accepted=True))
+        _accept(period, timezone.now())
     except (Blocked, Wait) as error:
         raise ConflictError(str(error) or "Stripe is still counting. Try again.") from error
     except StripeCallError as error:
         raise ConflictError(f"Stripe does not answer: {error.message}") from error
     BillingPeriod.objects.filter(pk=period.pk).update(blocked="")
     period.refresh_from_db()
-    close(period, now)
     return period
+
+
+def _accept(period: BillingPeriod, now: datetime) -> None:
+    if period.state == State.METERED:
+        drafts.check(period, now, is_accepted=True)
+        _go(period, State.DRAFT_CHECKED)
+    if period.state != State.FINALISED:
+        invoices.issue(period, drafts.finalize(period, is_accepted=True))
+        period.refresh_from_db()
+    _follow_invoice(period, is_accepted=True)
+    _go(period, State.RECONCILED)
 
 
 def _record(period: BillingPeriod, action: str, actor: User, reason: str) -> None:

@@ -326,6 +326,15 @@ _MENU: list[tuple[StrOrPromise, list[tuple[StrOrPromise, str, str]]]] = [
         ],
     ),
     (
+        gettext_lazy("Credit lines"),
+        [
+            (gettext_lazy("Wallets"), "credit_score", "billing.wallet"),
+            (gettext_lazy("Month close"), "event_available", "billing.billingperiod"),
+            (gettext_lazy("Invoices"), "request_quote", "billing.invoice"),
+            (gettext_lazy("Meter reports"), "speed", "billing.meterreport"),
+        ],
+    ),
+    (
         gettext_lazy("Operators"),
         [
             (gettext_lazy("Groups"), "group", "auth.group"),

@@ -9,7 +9,7 @@ from django.db import connection
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from accounts.models import Organization
+from accounts.models import Organization, User
 from billing import meter_sender, meters, months, postpaid, wallets
 from billing.models import BillingPeriod, MeterBucket, MeterReport, Wallet
 from billing.stripe import client
@@ -284,8 +284,9 @@ def test_a_refusal_is_kept_for_an_operator(tenant: Organization, clock: Clock) -
     assert "No such customer" in report.last_error
 
     Wallet.objects.update(stripe_customer=customer)
-    assert meter_sender.retry(report)
-    assert not meter_sender.retry(report)
+    operator = User.objects.get(email="operator@example.com")
+    assert meter_sender.retry(report, actor=operator, reason="repaired")
+    assert not meter_sender.retry(report, actor=operator, reason="repaired")
     forget_answers()
     meter_sender.send(clock.now)
 

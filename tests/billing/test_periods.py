@@ -313,7 +313,7 @@ def test_rejected_reports_block_the_month(
     period = world.close_month(clock, tenant)
 
     assert period.blocked == "Stripe has refused 1 usage reports of this month."
-    assert meter_sender.retry(MeterReport.objects.get())
+    assert meter_sender.retry(MeterReport.objects.get(), actor=operator, reason="known")
     meter_sender.send(clock.now)
     periods.retry(period, actor=operator, reason="sent again")
     world.turn_the_wheel(clock)
