@@ -250,9 +250,11 @@ def test_no_cap_is_passed_at_any_instant(seed: int) -> None:
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    in_threads(8, lambda number: _many_runs(seed * 100 + number, organization, version, keys))
-    is_over.set()
-    watcher.join()
+    try:
+        in_threads(8, lambda number: _many_runs(seed * 100 + number, organization, version, keys))
+    finally:
+        is_over.set()
+        watcher.join()
 
     assert passed == []
     prove()
