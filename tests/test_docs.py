@@ -13,6 +13,7 @@ import pytest
 from drf_spectacular.generators import SchemaGenerator
 
 from accounts.errors import MercatoError
+from tests import money_table
 from training.errors import FAILURES
 
 pytestmark = pytest.mark.once
@@ -21,8 +22,8 @@ ROOT = Path(__file__).resolve().parents[1]
 APPS = ("accounts", "catalog", "billing", "inference", "training", "maas_site")
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 READERS = {"text", "integer", "boolean", "nanos"}
-# Set by make, read to know whether it is there: not for people to set.
-INTERNAL = {"MAKELEVEL"}
+# Set by make, read to know whether it is there, and set by tests: not for people to set.
+INTERNAL = {"MAKELEVEL", "MERCATO_CRASH_AT"}
 
 
 def settings_read() -> set[str]:
@@ -138,3 +139,14 @@ def test_examples_are_json(page: Path) -> None:
         json.loads(example)
     for body in re.findall(r"-d '([^']*)'", text):
         json.loads(body)
+
+
+def test_every_rule_of_money_has_a_test_and_the_table_names_it() -> None:
+    invariants, regressions = money_table.collect()
+    assert money_table.INVARIANTS.keys() - money_table.WITHOUT_TEST == invariants.keys()
+    assert money_table.REGRESSIONS.keys() == regressions.keys()
+
+    page = (ROOT / "docs/money.md").read_text(encoding="utf-8")
+    table = re.search(r"<!-- money table -->\n(.*)\n<!-- /money table -->", page, re.DOTALL)
+    assert table is not None
+    assert table[1] == money_table.render()
