@@ -8,8 +8,7 @@ budget and the wallet say what the model says; at the end of each history the bo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
 from uuid import UUID
@@ -34,7 +33,6 @@ from accounts.keys import Caller
 from accounts.models import ApiKey, Organization, User
 from billing import (
     budgets,
-    crashes,
     holds,
     ledger,
     rating,
@@ -48,6 +46,7 @@ from billing.models import Budget, CreditGrant, Hold, ShareVersion, Wallet
 from catalog import prices
 from catalog.models import ModelVersion
 from tests import factories
+from tests.billing.deaths import AFTER_COMMIT, BEFORE_COMMIT, DeathError, death_at
 from tests.billing.money_model import Cap, Purse, Run, Window
 
 pytestmark = pytest.mark.django_db
@@ -58,32 +57,10 @@ CAPS = (
     ("organization", "day", "calls", 25),
     ("organization", "month", "money", 2000),
 )
-BEFORE_COMMIT = (
-    *("admit.reserved", "admit.stored", "capture.ended", "capture.used"),
-    *("settle.claimed", "settle.opened", "settle.booked", "settle.marked"),
-)
-AFTER_COMMIT = ("admit.committed", "capture.committed", "settle.committed")
 # A thousand over both databases; each pass draws its own.
 EXAMPLES = 500
 amounts = st.integers(1, 500)
 deaths = st.one_of(st.none(), st.sampled_from(BEFORE_COMMIT + AFTER_COMMIT))
-
-
-class DeathError(Exception):
-    """The process is gone at this line."""
-
-
-@contextmanager
-def death_at(name: str | None) -> Iterator[None]:
-    """Let the named point end what runs, as a kill would: nothing after it happens."""
-
-    def point(reached: str) -> None:
-        if reached == name:
-            raise DeathError
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(crashes, "point", point)
-        yield
 
 
 class Machine(RuleBasedStateMachine):
