@@ -18,6 +18,7 @@ from billing import (
     postpaid,
     price_notices,
     price_previews,
+    quotes,
     reconciliation,
     refunds,
     reload,
@@ -46,6 +47,12 @@ def announce_prices() -> None:
     """Tell tenants of prices that become higher, and count what proposals would have cost."""
     price_notices.announce()
     price_previews.continue_waiting()
+
+
+@shared_task(name="billing.forget_quotes")
+def forget_quotes() -> None:
+    """Delete quotes that nobody used."""
+    quotes.forget_expired()
 
 
 @shared_task(name="billing.expire_holds")

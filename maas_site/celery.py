@@ -31,6 +31,7 @@ app.conf.update(
             ("settle", "billing.settle", 1.0),
             ("expire-holds", "billing.expire_holds", 5.0),
             ("announce-prices", "billing.announce_prices", 30.0),
+            ("forget-quotes", "billing.forget_quotes", 3600.0),
             ("handle-webhooks", "billing.handle_webhooks", 2.0),
             ("backfill-webhooks", "billing.backfill_webhooks", 86400.0),
             ("release-earnings", "billing.release_earnings", 3600.0),

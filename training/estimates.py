@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -50,6 +51,11 @@ class Estimate:
     max_seconds: int
     reserved_nanos: int
     plan: PricePlan
+
+    @property
+    def policy(self) -> Mapping[str, int]:
+        """What it is billed, by how it ends."""
+        return POLICY
 
 
 def dataset_folders() -> list[Path]:

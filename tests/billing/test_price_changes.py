@@ -9,18 +9,22 @@ from typing import Any
 
 import pytest
 from django.db import DatabaseError, connection, transaction
+from django.db.models import Count
 from django.utils import timezone
 
 from accounts.errors import MercatoError
+from accounts.keys import Caller
 from accounts.models import AuditEntry, Membership, Organization, User
-from billing import credit, price_changes, price_previews, settlement
+from billing import credit, holds, price_changes, price_previews, settlement, shares
 from billing.checks.rating import usage_is_rated_by_its_price
 from billing.errors import InvalidPriceError, PriceChangeDecidedError, SecondOperatorError
-from billing.models import Hold
+from billing.models import Hold, UsageEvent
 from billing.price_changes import Target
 from billing.rating import plan_from
+from billing.reports import Report, Terms
 from catalog import prices
-from catalog.models import ModelVersion, PriceChange, PriceVersion
+from catalog.errors import NoPriceError
+from catalog.models import ModelVersion, PriceChange, PriceComponent, PriceVersion
 from inference import versions
 from tests import factories
 from tests.billing import calls
@@ -407,3 +411,67 @@ def test_usage_at_another_price_than_its_own_is_found(
 def _without_guard(cursor: Any, name: str) -> None:
     on = " ON billing_hold" if connection.vendor == "postgresql" else ""
     cursor.execute(f"DROP TRIGGER {name}{on}")
+
+
+def test_a_model_without_a_price_runs_nothing_instead_of_running_unrated(
+    tenant: Organization,
+) -> None:
+    """Regression 36: mozilla-ai/otari#407, without a price the cost was never worked out."""
+    version = factories.make_version()
+    with connection.cursor() as cursor, transaction.atomic():
+        for name in ("catalog_pricecomponent", "catalog_priceversion"):
+            on = f" ON {name}" if connection.vendor == "postgresql" else ""
+            cursor.execute(f"DROP TRIGGER {name}_no_delete{on}")
+        PriceComponent.objects.filter(price_version__model=version.model).delete()
+        PriceVersion.objects.filter(model=version.model).delete()
+        caller = Caller(tenant.pk, tenant.slug)
+
+        with pytest.raises(NoPriceError):
+            versions.resolve(version.model.path, caller)
+        transaction.set_rollback(True)
+
+
+def test_usage_on_both_sides_of_a_price_change_is_charged_once_each(
+    version: ModelVersion, tenant: Organization, proposer: User
+) -> None:
+    """Regression 38: polarsource/polar#9090, a change in the middle charged usage twice."""
+    price_changes.propose(Target(version.model), CHEAPER, actor=proposer)
+    boundary = prices.upcoming(version.model)[0].effective_from
+    served = versions._load(version.model.path)
+    for back in (2, 1, 0, -1):
+        at = boundary - timedelta(microseconds=back)
+        _run_by(served.terms_at(at), tenant, version, at)
+    settlement.settle()
+
+    of_both = UsageEvent.objects.filter(occurred_at__gte=boundary - timedelta(seconds=1))
+    by_price = of_both.values_list("cost_nanos").annotate(calls=Count("pk"))
+    assert dict(by_price) == {ROW_NANOS: 2, ROW_NANOS // 2: 2}
+    assert UsageEvent.objects.count() == 5
+
+
+def _run_by(terms: Terms, organization: Organization, version: ModelVersion, at: datetime) -> None:
+    """Admit and charge one call that was accepted at an instant."""
+    made = holds.prepare(
+        Caller(organization.pk, organization.slug),
+        terms.plan,
+        share_version_id=shares.current().pk,
+        quantities={"call": 1, "row": 1},
+        source="api",
+        accepted_at=at,
+        expires_at=at + timedelta(minutes=1),
+        model_version_id=version.pk,
+    )
+    holds.reserve(made)
+    holds.capture(
+        Report(
+            hold_id=made.hold_id,
+            outcome="succeeded",
+            terms=terms,
+            quantities={"call": 1, "row": 1},
+            organization_id=organization.pk,
+            reserved_nanos=made.reserved_nanos,
+            accepted_at=at,
+            completed_at=at,
+            model_version_id=version.pk,
+        )
+    )

@@ -15,7 +15,7 @@ from rest_framework.test import APIClient
 
 from accounts.keys import Caller
 from accounts.models import Organization
-from billing import holds, price_changes, quotes, rating, shares
+from billing import budgets, holds, price_changes, quotes, rating, settlement, shares
 from billing.errors import CostCeilingError, QuoteExpiredError
 from billing.models import Hold, Quote, ShareVersion, UsageEvent
 from billing.reports import Report, Terms
@@ -276,10 +276,27 @@ def test_the_database_keeps_what_was_promised(
 def test_a_free_call_by_a_quote_is_counted_and_takes_nothing(organization: Organization) -> None:
     """Invariant 40: a call without a price is recorded as usage, and no budget is touched."""
     version = factories.make_version(row_nanos=0)
+    before = budgets.wallet(organization)
 
     hold = use(organization, version, make(organization, version))
+    settlement.settle()
 
     assert (hold.captured_nanos, UsageEvent.objects.get(hold=hold).rows) == (0, 1)
+    after = budgets.wallet(organization)
+    assert (after.available, after.posted, after.held) == (before.available, 0, 0)
+
+
+def test_quotes_that_nobody_used_are_forgotten_and_used_ones_kept(
+    organization: Organization, version: ModelVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used, unused = make(organization, version), make(organization, version)
+    use(organization, version, used)
+    monkeypatch.setattr(quotes, "KEPT", timedelta(hours=-2))
+
+    assert quotes.forget_expired() == 1
+
+    assert list(Quote.objects.all()) == [used]
+    assert not Quote.objects.filter(pk=unused.pk).exists()
 
 
 def test_a_training_is_quoted_and_keeps_its_price(
