@@ -10,6 +10,8 @@ from django.utils.translation import gettext_noop as _
 
 from billing import publisher_reports
 from billing.models import Payout
+from billing.money import NANOS
+from billing.templatetags.money import money, money2
 
 register = template.Library()
 
@@ -47,6 +49,12 @@ def publishes(context: dict[str, Any]) -> bool:
     if not hasattr(request, "_publishes"):
         request._publishes = publisher_reports.is_publisher(organization)
     return bool(request._publishes)
+
+
+@register.filter
+def brief(nanos: int) -> str:
+    """Write a total in cents, and exactly if it is less than one unit."""
+    return money(nanos) if abs(nanos) < NANOS else money2(nanos)
 
 
 @register.filter

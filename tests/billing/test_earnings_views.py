@@ -64,8 +64,8 @@ def test_the_page_shows_where_the_money_is_and_what_earned_it(
     shown = page("/console/earnings")
 
     assert "$16.000000098<" in shown, "accrued"
-    assert "$0.000000098<" in shown, "what is carried stays payable"
-    assert "$16.00<" in shown, "paid"
+    assert ">$16.00<" in shown, "accrued and paid, in cents"
+    assert ">$0.000000098<" in shown, "what is carried stays payable"
     assert "$32.000000196<" in shown, "earned by the model"
     assert f"lab/{version.model.name}" in shown
     assert "Becomes payable" in shown
