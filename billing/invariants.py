@@ -12,6 +12,11 @@ from billing.checks.books import (
     transactions_balance,
 )
 from billing.checks.caps import caps_are_kept, held_is_open_holds, posted_is_captured_holds
+from billing.checks.invoices import (
+    buckets_are_cut_as_reported,
+    invoices_are_frozen,
+    numbers_have_no_gaps,
+)
 from billing.checks.payments import (
     top_ups_are_credited_once,
     top_ups_are_given_back_as_booked,
@@ -57,6 +62,9 @@ CHECKS: tuple[Check, ...] = (
     publisher_books.payouts_are_booked,
     top_ups_are_credited_once,
     top_ups_are_given_back_as_booked,
+    buckets_are_cut_as_reported,
+    invoices_are_frozen,
+    numbers_have_no_gaps,
     guards_are_in_place,
 )
 

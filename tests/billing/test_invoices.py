@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.db import DatabaseError, connection, transaction
+from django.db.models import F
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,11 +23,14 @@ from billing import (
     webhooks,
 )
 from billing import wallets as wallet_rows
+from billing.invariants import violations
 from billing.models import (
     BillingPeriod,
     Invoice,
     InvoiceSeries,
     LedgerTransaction,
+    MeterBucket,
+    MeterReport,
     StripeEvent,
     Wallet,
 )
@@ -503,3 +507,23 @@ def test_the_handlers_are_registered() -> None:
     known = webhooks.HANDLERS.keys()
 
     assert {"invoice.paid", "credit_note.created", "customer.subscription.deleted"} <= known
+
+
+@pytest.mark.django_db
+def test_the_proof_of_the_books_sees_what_is_wrong_with_invoices(
+    tenant: Organization, clock: Clock, version: ModelVersion
+) -> None:
+    """Invariant 37: a cut that was not reported, and a number that nobody has, are found."""
+    world.use(tenant, version, START, rows=500_000)
+    world.close_month(clock, tenant)
+    assert violations() == []
+
+    MeterBucket.objects.update(cut_nanos=F("cut_nanos") - 1)
+    InvoiceSeries.objects.update(last_number=2)
+    MeterReport.objects.update(nanos_to=F("nanos_to") - 1)
+    MeterBucket.objects.update(cut_nanos=F("cut_nanos") - 1)
+
+    said = "\n".join(violations())
+    assert "buckets_are_cut_as_reported" in said
+    assert "numbers_have_no_gaps: series INV-2026 should end at 2" in said
+    assert "invoices_are_frozen: invoice INV-2026-000001 bills" in said
