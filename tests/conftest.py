@@ -66,10 +66,12 @@ def organization(db: None) -> Organization:
 
 
 @pytest.fixture
-def fake_stripe(settings: Any, tmp_path: Path) -> FakeStripe:
+def fake_stripe(settings: Any, tmp_path: Path) -> Iterator[FakeStripe]:
     """What stands for Stripe, new and empty: `people` act on it, `post` carries its webhooks."""
     settings.FAKE_STRIPE_FILE = tmp_path / "fake-stripe.sqlite3"
-    return client.fake()
+    fake = client.fake()
+    yield fake
+    fake.close()
 
 
 @pytest.fixture(scope="session")

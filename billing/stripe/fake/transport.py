@@ -104,7 +104,8 @@ class FakeStripe(stripe.HTTPClient):
         self.on_execute: Callable[[str], None] | None = None
 
     def close(self) -> None:
-        """Close nothing: connections live for one transaction."""
+        """Let the file go; the next request takes it up again."""
+        self._store.close()
 
     def request(
         self,

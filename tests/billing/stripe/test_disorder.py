@@ -21,7 +21,7 @@ pytestmark = pytest.mark.django_db
 
 _numbers = itertools.count(1)
 BOUNDED = settings(
-    max_examples=50,
+    max_examples=25,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

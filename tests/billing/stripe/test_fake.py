@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -183,6 +184,18 @@ def test_processes_share_what_the_fake_holds(fake_stripe: FakeStripe) -> None:
 
     assert other.stdout.decode().strip() == "4242"
     assert [card.last4 for card in client.gateway().list_cards(customer.id)] == ["4242"]
+
+
+def test_a_fork_leaves_no_open_file_behind(fake_stripe: FakeStripe) -> None:
+    make_customer()
+    assert fake_stripe._store._idle is not None
+
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if fake_stripe._store._idle is None else 1)
+
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert make_customer("after").id
 
 
 # Parameters and routes -----------------------------------------------------------------------

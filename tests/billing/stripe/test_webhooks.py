@@ -414,6 +414,20 @@ def test_a_late_webhook_changes_nothing(fake_stripe: FakeStripe, credits: list[s
     assert fake_stripe.post.is_empty()
 
 
+def test_a_webhook_that_is_refused_does_not_keep_others_waiting(
+    fake_stripe: FakeStripe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_customer("small")
+    make_customer("long" * 50)
+    small, long = (len(each.payload) for each in fake_stripe.post.due())
+    assert small < long
+    monkeypatch.setattr(webhooks, "MAX_BYTES", small)
+
+    assert webhooks.deliver_fake() == 2
+    assert StripeEvent.objects.count() == 1
+    assert fake_stripe.post.is_empty()
+
+
 def test_an_event_whose_lease_ran_out_takes_effect_once(fake_stripe: FakeStripe) -> None:
     """Regression 33: dj-stripe#1374: two workers at one event, the first slower than its lease."""
     fetched: list[str] = []
