@@ -64,6 +64,7 @@ class Invoices(APIView):
     scope = "read"
 
     @extend_schema(
+        operation_id="invoices_list",
         responses=ListOfInvoices,
         parameters=[OpenApiParameter("limit", int), OpenApiParameter("cursor", str)],
     )
@@ -78,7 +79,7 @@ class InvoiceDetail(APIView):
 
     scope = "read"
 
-    @extend_schema(responses=InvoiceDetailSerializer)
+    @extend_schema(operation_id="invoices_retrieve", responses=InvoiceDetailSerializer)
     def get(self, request: Request, number: str) -> Response:
         """Return an invoice with its frozen statement."""
         invoice = _find(request, number)
