@@ -306,16 +306,14 @@ def test_a_preview_that_takes_long_goes_on_where_it_stopped(
     assert change.preview["tenants"][str(tenant.pk)] == [4, 4 * ROW_NANOS, 8 * ROW_NANOS]
 
 
-def test_an_increase_is_approved_by_two_even_if_all_press_at_once(
-    transactional_db: None, version: ModelVersion, tenant: Organization
-) -> None:
-    target = Target(version.model)
-    proposer = factories.make_user("one@example.com", is_staff=True)
-    second = factories.make_user("two@example.com", is_staff=True)
-    change = price_changes.propose(target, DEARER, actor=proposer)
-    start, outcomes = threading.Barrier(6), list[str]()
+Act = Callable[[], object]
 
-    def press(act: Callable[[], object]) -> None:
+
+def press(acts: list[Act]) -> list[str]:
+    """Do all at once, each on a connection of its own; returns `done` or the refusal's code."""
+    start, outcomes = threading.Barrier(len(acts)), list[str]()
+
+    def one(act: Act) -> None:
         start.wait()
         try:
             act()
@@ -325,19 +323,33 @@ def test_an_increase_is_approved_by_two_even_if_all_press_at_once(
         finally:
             connection.close()
 
-    acts: list[Callable[[], object]] = [
-        lambda: price_changes.approve(change, actor=proposer),
-        lambda: price_changes.approve(change, actor=proposer),
-        lambda: price_changes.approve(change, actor=second),
-        lambda: price_changes.approve(change, actor=second),
-        lambda: price_changes.withdraw(change, actor=proposer),
-        lambda: price_changes.reject(change, actor=second, reason="No"),
-    ]
-    threads = [threading.Thread(target=press, args=[act]) for act in acts]
+    threads = [threading.Thread(target=one, args=[act]) for act in acts]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+    return outcomes
+
+
+def test_an_increase_is_approved_by_two_even_if_all_press_at_once(
+    transactional_db: None, version: ModelVersion, tenant: Organization
+) -> None:
+    target = Target(version.model)
+    proposer = factories.make_user("one@example.com", is_staff=True)
+    second = factories.make_user("two@example.com", is_staff=True)
+    change = price_changes.propose(target, DEARER, actor=proposer)
+    alone: list[Act] = [lambda: price_changes.approve(change, actor=proposer)] * 4
+    assert press(alone) == ["second_operator_required"] * 4
+
+    outcomes = press(
+        [
+            *alone[:2],
+            lambda: price_changes.approve(change, actor=second),
+            lambda: price_changes.approve(change, actor=second),
+            lambda: price_changes.withdraw(change, actor=proposer),
+            lambda: price_changes.reject(change, actor=second, reason="No"),
+        ]
+    )
 
     assert outcomes.count("done") == 1
     change = PriceChange.objects.get(pk=change.pk)
