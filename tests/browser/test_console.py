@@ -71,6 +71,7 @@ def test_console_pages_have_no_violation_and_fit_the_screen(
             "/console/keys",
             f"/console/keys/{key.pk}",
             "/console/usage",
+            "/console/earnings",
             "/console/usage?model=nobody/nothing",
             f"/console/usage/{hold.pk}",
             "/console/balance",
@@ -91,7 +92,7 @@ def test_a_new_tenants_and_a_visitors_pages_have_no_violation(
     console = open_page("/", user=person, **look)
     visitor = open_page("/", **look)
 
-    names = ["", "/keys", "/usage", "/balance", "/trainings"]
+    names = ["", "/keys", "/usage", "/balance", "/trainings", "/earnings"]
     assert not wrong(console, [f"/console{name}" for name in names])
     names = ["login/", "signup/", "password/reset/", "confirm-email/", "confirm-email/x/"]
     assert not wrong(visitor, [f"/accounts/{name}" for name in names] + ["/dev/mail"])
