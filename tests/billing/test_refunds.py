@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -11,9 +12,9 @@ from django.db import connection
 from django.utils import timezone
 
 from accounts.models import AuditEntry, Organization
-from billing import ids, refunds
+from billing import ids, refund_states, refunds
 from billing.errors import CreditRefundError
-from billing.models import CreditRefund, LedgerTransaction, StripeOp, TopUp
+from billing.models import CreditRefund, LedgerTransaction, StripeEvent, StripeOp, TopUp
 from billing.money import NANOS
 from billing.stripe.fake import FakeStripe, Fault
 from catalog.models import ModelVersion
@@ -93,6 +94,28 @@ def test_what_is_held_for_runs_is_not_given_back(
     give_back(top_up, 6 * NANOS)
 
     assert available(organization) == 0
+
+
+def test_what_a_run_takes_at_the_same_moment_is_not_given_back(
+    fake_stripe: FakeStripe, version: ModelVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Invariant 8: a run sets money aside after the refund has looked, and before it has booked."""
+    organization = make_organization(credit_nanos=0)
+    expensive = make_version(row_nanos=4 * NANOS)
+    top_up = bought(fake_stripe, organization)
+    entries = refund_states.entries
+
+    def meanwhile(*given: Any) -> Any:
+        reserve(organization, expensive)
+        return entries(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(refund_states, "entries", meanwhile)
+        with pytest.raises(CreditRefundError):
+            give_back(top_up, TEN)
+
+    assert paid(organization) == TEN
+    assert fake_stripe.calls(REFUNDS) == []
 
 
 def test_promotional_credit_is_not_money(
@@ -181,6 +204,7 @@ def test_a_refund_that_fails_gives_the_credit_back_once(
     top_up.refresh_from_db()
     assert (refund.state, refund.failure) == (State.FAILED, "lost_or_stolen_card")
     assert (paid(organization), top_up.refunded_nanos) == (TEN, 0)
+    assert not StripeEvent.objects.exclude(state=StripeEvent.State.DONE).exists()
     back = LedgerTransaction.objects.filter(kind="credit_refund_failed")
     assert back.count() == 1
     assert AuditEntry.objects.filter(action="credit_refund.failed").count() == 1
