@@ -71,7 +71,7 @@ class KeyForm(forms.Form):
             ("predict", _("run models")),
             ("train", _("train models")),
             ("read", _("read usage and balance")),
-            ("billing", _("change budgets")),
+            ("billing", _("change budgets and add credit")),
             ("webhooks", _("change webhooks")),
         ],
         initial=list(DEFAULT_SCOPES),

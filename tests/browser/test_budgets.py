@@ -80,7 +80,7 @@ def test_a_budget_is_set_for_a_key_and_removed(open_page: Open, user: User) -> N
     page.get_by_label("At most").fill("250")
     page.get_by_role("button", name="Set the budget").click()
 
-    expect(page.get_by_text("0 calls of 250 calls")).to_be_visible()
+    expect(page.get_by_text("2 calls of 250 calls")).to_be_visible()
     page.get_by_role("button", name="Remove key-day-calls").click()
     expect(page.get_by_text("The budget is removed.")).to_be_visible()
-    expect(page.get_by_text("0 calls of 250 calls")).to_have_count(0)
+    expect(page.get_by_text("2 calls of 250 calls")).to_have_count(0)
