@@ -161,6 +161,7 @@ def finalize(period: BillingPeriod, *, is_accepted: bool = False) -> objects.Inv
     if draft is None:
         return None
     if draft.status == "draft":
+        _choose_card(period, draft)
         crashes.point("close.finalising")
         draft = _finalize(draft)
     subtotal = invoice_lines.amounts(period).subtotal_minor
@@ -168,6 +169,19 @@ def finalize(period: BillingPeriod, *, is_accepted: bool = False) -> objects.Inv
         text = _differ("Stripe's final invoice says", draft.subtotal, subtotal, period.currency)
         raise Blocked(text)
     return draft
+
+
+def _choose_card(period: BillingPeriod, draft: objects.Invoice) -> None:
+    """Let the saved card pay, unless its owner has chosen one at Stripe."""
+    card = Wallet.objects.get(organization=period.organization_id).payment_method
+    gateway = client.gateway()
+    if not card or gateway.retrieve_customer(draft.customer).default_payment_method:
+        return
+    try:
+        gateway.set_default_card(draft.customer, card, key=f"card:{draft.id}:{card}")
+    except RejectedError:
+        # It was removed: the invoice stays open, and its owner can pay it with another.
+        return
 
 
 def _finalize(draft: objects.Invoice) -> objects.Invoice:

@@ -9,6 +9,7 @@ from accounts.models import AuditEntry, Organization, User
 from billing import (
     budgets,
     crashes,
+    customers,
     holds,
     invoice_payments,
     ledger,
@@ -344,6 +345,18 @@ def test_a_card_that_is_refused_leaves_the_invoice_open_until_it_is_paid(
     invoice.refresh_from_db()
     assert invoice.state == Invoice.State.PAID
     assert wallets.of(tenant).owed_nanos == 0
+
+
+def test_the_saved_card_pays_the_invoice(clock: Clock, version: ModelVersion) -> None:
+    tenant = world.make_postpaid(slug="rich", card=False)
+    customer = wallets.of(tenant).stripe_customer
+    card = client.fake().people.save_card(customer)["id"]
+    assert customers.remember(customers.SavedCard(customer, card, "Visa •••• 4242"))
+    world.use(tenant, version, START, rows=50_000)
+
+    world.close_month(clock, tenant)
+
+    assert Invoice.objects.get().state == Invoice.State.PAID
 
 
 POINTS = [
