@@ -47,6 +47,12 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("console/budgets/set", budgets.budget_set, name="budget_set"),
     path("console/budgets/remove", budgets.budget_remove, name="budget_remove"),
     path("console/budgets/low-balance", budgets.low_balance_set, name="low_balance_set"),
+    path("console/invoices", invoices.invoice_list, name="invoices"),
+    path("console/invoices/<str:number>.csv", invoices.invoice_csv, name="invoice_csv"),
+    path(
+        "console/invoices/<str:number>-<str:language>.pdf", invoices.invoice_pdf, name="invoice_pdf"
+    ),
+    path("console/invoices/<str:number>", invoices.invoice, name="invoice"),
     path("console/prices", price_views.price_list, name="prices"),
     path(
         "console/prices/changes/<int:change_id>/withdraw",
@@ -55,12 +61,6 @@ urlpatterns: list[URLPattern | URLResolver] = [
     ),
     path("console/prices/<slug:name>", price_views.price, name="price"),
     path("console/prices/<slug:name>/propose", price_views.price_propose, name="price_propose"),
-    path("console/invoices", invoices.invoice_list, name="invoices"),
-    path("console/invoices/<str:number>.csv", invoices.invoice_csv, name="invoice_csv"),
-    path(
-        "console/invoices/<str:number>-<str:language>.pdf", invoices.invoice_pdf, name="invoice_pdf"
-    ),
-    path("console/invoices/<str:number>", invoices.invoice, name="invoice"),
     path("console/earnings", earnings.earnings_page, name="earnings"),
     path("console/earnings.csv", earnings.earnings_csv, name="earnings_csv"),
     path("console/earnings/account", earnings.payout_account, name="payout_account"),

@@ -28,6 +28,8 @@ KINDS = {
     "credit_granted": _("Credit given"),
     "credit_taken": _("Credit taken back"),
     "usage": _("Usage"),
+    "charge_refunded": _("Charge given back"),
+    "correction": _("Correction"),
     "top_up": _("Top-up"),
     "redemption": _("Code redeemed"),
     "credit_expired": _("Credit expired"),
