@@ -13,6 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from billing.budgets import Member, member
@@ -29,12 +30,13 @@ _DAY = 86_400
 _LARGEST = 10**15 - 1
 
 
-def headers(admission: Admission) -> list[Header]:
-    """Return the headers of a run whose money is set aside."""
-    return [
+@lru_cache(maxsize=64)
+def headers(admission: Admission) -> tuple[Header, ...]:
+    """Return the headers of a run whose money is set aside; written once per batch."""
+    return tuple(
         (name.lower().encode(), value.encode())
         for name, value in texts(admission.members, admission.left)
-    ]
+    )
 
 
 def of_budgets(budgets: Iterable[Budget]) -> tuple[tuple[str, str], ...]:

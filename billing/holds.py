@@ -51,7 +51,8 @@ class Reservation:
     hold_id: UUID = field(default_factory=uuid7)
 
 
-@dataclass(frozen=True, slots=True)
+# Compared by identity: all runs of a batch that have the same caps share one.
+@dataclass(frozen=True, slots=True, eq=False)
 class Admission:
     """Money is set aside: what is left of each cap now, after the whole batch.
 
@@ -134,7 +135,9 @@ def reserve_many(reservations: Sequence[Reservation]) -> list[Admission | Mercat
             return [error]
     else:
         crashes.point("admit.committed")
-        return [Admission(one.budgets.members, left) for one in reservations]
+        shared = {one.budgets.budget_set_id: one.budgets.members for one in reservations}
+        admissions = {key: Admission(members, left) for key, members in shared.items()}
+        return [admissions[one.budgets.budget_set_id] for one in reservations]
     # Together they do not fit: request by request, in the order of arrival. A transaction each,
     # because locks of several organizations taken one after the other could wait in a circle.
     return [reserve_many([reservation])[0] for reservation in reservations]
