@@ -269,9 +269,10 @@ class MeterReportAdmin(ReadOnlyAdmin):
     @admin.display(description=_("Counts for (UTC)"), ordering="counted_at")
     def counted(self, report: MeterReport) -> str:
         """Return when it counts at Stripe; its own month, or later."""
-        late = months.of(report.counted_at) != months.of(report.bucket.hour)
         text = f"{report.counted_at:%Y-%m-%d %H:%M:%S}"
-        return f"{text} ({_('late')})" if late else text
+        if months.of(report.counted_at) == months.of(report.bucket.hour):
+            return text
+        return _("%(instant)s (late)") % {"instant": text}
 
     def has_send_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Offer to send again what Stripe has refused."""
