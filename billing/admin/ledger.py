@@ -191,7 +191,7 @@ class LedgerTransactionAdmin(ReadOnlyAdmin):
         allowed = self.has_operate_permission(request)
         return allowed and row is not None and adjustments.can_reverse(row)
 
-    @deed(gettext_lazy("Take back"), icon="undo", permission="reverse")
+    @deed(gettext_lazy("Reverse"), icon="undo", permission="reverse")
     def take_back(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Book the opposite of a transaction, once."""
 
@@ -206,7 +206,7 @@ class LedgerTransactionAdmin(ReadOnlyAdmin):
         return self.perform(
             request,
             object_id,
-            title=_("Take back"),
+            title=_("Reverse"),
             explain=_("The opposite of its entries is booked; the transaction itself stays."),
             do=do,
         )

@@ -38,7 +38,7 @@ class RefundInline(ReadOnlyInline):
     fields = ["created_at", "state", "amount", "reason", "failure"]
     readonly_fields = ["created_at", "amount"]
 
-    @admin.display(description=_("Credit"))
+    @admin.display(description=_("Credit amount"))
     def amount(self, refund: CreditRefund) -> str:
         """Return how much credit went."""
         return money(refund.amount_nanos)
@@ -89,7 +89,7 @@ class TopUpAdmin(ReadOnlyAdmin):
         """Return the state."""
         return row.state
 
-    @admin.display(description=_("Credit"), ordering="credit_nanos")
+    @admin.display(description=_("Credit amount"), ordering="credit_nanos")
     def credit(self, row: TopUp) -> str:
         """Return how much credit was bought."""
         return money(row.credit_nanos, row.currency)
@@ -200,7 +200,7 @@ class CreditRefundAdmin(ReadOnlyAdmin):
         """Return the state."""
         return row.state
 
-    @admin.display(description=_("Credit"), ordering="amount_nanos")
+    @admin.display(description=_("Credit amount"), ordering="amount_nanos")
     def amount(self, row: CreditRefund) -> str:
         """Return how much credit went."""
         return money(row.amount_nanos)

@@ -57,7 +57,7 @@ class CreditGrantAdmin(ReadOnlyAdmin):
 class RedeemCodeForm(_CodeForm):
     """What a new code gives, to how many, until when."""
 
-    amount = AmountField(label=_("Credit"), help_text=_("What each organization gets."))
+    amount = AmountField(label=_("Credit amount"), help_text=_("What each organization gets."))
 
     class Meta:
         model = RedeemCode
@@ -142,7 +142,7 @@ class RedeemCodeAdmin(ConsoleAdmin):
         """Return what is known of the code: its end."""
         return f"…{row.last4}"
 
-    @admin.display(description=_("Credit"), ordering="amount_nanos")
+    @admin.display(description=_("Credit amount"), ordering="amount_nanos")
     def credit(self, row: RedeemCode) -> str:
         """Return what each organization gets."""
         return money(row.amount_nanos)
