@@ -5,6 +5,7 @@ Registered here and not in accounts: what a wallet holds is billing's to say.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from django import forms
@@ -12,6 +13,7 @@ from django.contrib import admin
 from django.core.exceptions import ValidationError
 from django.db.models import F, FilteredRelation, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from unfold.widgets import UnfoldAdminTextInputWidget
 
@@ -61,6 +63,20 @@ class CreditForm(ReasonForm):
 
     amount = AmountField(label=_("Amount"), help_text=_("In US dollars, such as 5.00."))
     field_order = ["amount", "reason"]
+
+
+class GrantForm(CreditForm):
+    """How much, for how long, and why."""
+
+    days = forms.IntegerField(
+        label=_("Lapses after days"),
+        required=False,
+        min_value=1,
+        max_value=3650,
+        help_text=_("Empty: never. What open runs may need of it lapses after them."),
+        widget=UnfoldAdminTextInputWidget(attrs={"inputmode": "numeric"}),
+    )
+    field_order = ["amount", "days", "reason"]
 
 
 class MemberInline(ReadOnlyInline):
@@ -161,12 +177,14 @@ class OrganizationAdmin(ReadOnlyAdmin):
         """Give credit: a ledger transaction, once per form."""
 
         def do(row: Organization, form: dict[str, Any]) -> StrOrPromise:
+            days = form["days"]
             booked = credit.grant(
                 row,
                 form["amount"],
                 external_ref=f"console:{row.pk}:{form['submission']}",
                 reason=form["reason"],
                 actor=operator(request),
+                expires_at=timezone.now() + timedelta(days=days) if days else None,
             )
             return _told(booked, _("%(amount)s granted."))
 
@@ -176,7 +194,7 @@ class OrganizationAdmin(ReadOnlyAdmin):
             title=_("Grant credit"),
             explain=_("The organization can spend the amount at once. It is booked in the ledger."),
             do=do,
-            form_class=CreditForm,
+            form_class=GrantForm,
         )
 
     @deed(_("Take credit"), icon="credit_card_off")

@@ -7,10 +7,11 @@ import pytest
 from django.contrib.auth.models import Permission
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from accounts.models import AuditEntry, Organization, User
 from billing import budgets, invariants
-from billing.models import LedgerTransaction
+from billing.models import CreditGrant, LedgerTransaction
 from catalog.models import PriceVersion
 from tests.maas_site.rows import make_call, make_organization, make_version
 
@@ -59,6 +60,21 @@ def test_credit_is_granted_with_a_transaction_and_an_audit_entry(
     entry = AuditEntry.objects.get(action="credit.granted")
     assert (entry.actor, entry.organization, entry.reason) == (operator, organization, "Goodwill")
     assert invariants.violations() == []
+
+
+def test_granted_credit_may_lapse(
+    client: Client, operator: User, organization: Organization
+) -> None:
+    address = deed(organization, "grant_credit")
+
+    client.post(address, form_of(client, address, amount="2.50", days="30", reason="Trial"))
+
+    grant = CreditGrant.objects.get(organization=organization)
+    assert grant.expires_at is not None
+    assert (grant.expires_at - timezone.now()).days in {29, 30}
+    refused = client.post(address, form_of(client, address, amount="1", days="0", reason="No"))
+    assert refused.status_code == 200  # the form again, with the error
+    assert CreditGrant.objects.filter(organization=organization).count() == 1
 
 
 def test_a_form_sent_twice_grants_once(
