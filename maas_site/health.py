@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 import redis
 from django.conf import settings
 from django.db import DatabaseError, connection
-from django.db.models import Count, F, Sum
+from django.db.models import Count, Sum
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
@@ -146,13 +146,16 @@ def _by(label: str, values: Iterable[str], counted: Iterable[tuple[str, int]]) -
 
 
 def _wallets() -> Samples:
-    sums = Budget.objects.filter(lock_rank=Budget.Rank.WALLET).aggregate(
-        capacity=Sum("capacity"),
-        posted=Sum("posted"),
-        held=Sum("held"),
-        available=Sum(F("capacity") - F("posted") - F("held")),
-    )
-    return [({"part": part}, total or 0) for part, total in sums.items()]
+    wallets = Budget.objects.filter(lock_rank=Budget.Rank.WALLET)
+    sums = wallets.aggregate(*map(Sum, ("capacity", "posted", "held")))
+    capacity, posted, held = (total or 0 for total in sums.values())
+    parts = {
+        "capacity": capacity,
+        "posted": posted,
+        "held": held,
+        "available": capacity - posted - held,
+    }
+    return [({"part": part}, total) for part, total in parts.items()]
 
 
 def _labels(labels: Mapping[str, str]) -> str:

@@ -25,7 +25,9 @@ def test_models_are_listed_with_their_price(get: Any) -> None:
 
     assert [item["id"] for item in answer["data"]] == [version.model.path]
     item = answer["data"][0]
-    assert item["price"]["components"] == [{"dimension": "row", "amount": "0.00002", "per": 1}]
+    assert item["price"]["components"] == [
+        {"dimension": "row", "from": 0, "amount": "0.00002", "per": 1}
+    ]
     assert (item["version"]["id"], item["version"]["latency_us"]) == (version.path, 90)
     assert get(f"/v1/models/{version.model.path}").json() == item
 
@@ -79,7 +81,9 @@ def test_the_balance_is_written_in_decimal_strings(get: Any) -> None:
     answer = get("/v1/balance").json()
 
     assert (answer["currency"], answer["available"], answer["held"]) == ("usd", "5", "0")
-    assert answer["limits"] == [{"window": "month", "amount": "100", "available": "100"}]
+    assert answer["limits"] == [
+        {"window": "month", "unit": "money", "amount": "100", "available": "100"}
+    ]
 
 
 def test_usage_of_nobody_else_is_listed(get: Any) -> None:
