@@ -126,6 +126,14 @@ def die(*_: Any, **__: Any) -> None:
     raise DiedError
 
 
+def run_to_death(name: str) -> None:
+    """Run the batch as a worker whose heart beats until it dies."""
+    redis_client(PREDICT_DB).set(heartbeat_key(name), 1)
+    with pytest.raises(DiedError):
+        worker.run_batch("b1", name)
+    redis_client(PREDICT_DB).delete(heartbeat_key(name))
+
+
 def is_charged(tenant: Organization) -> bool:
     settlement.settle()
     return budgets.wallet(tenant).available == 5 * NANOS - 2 * factories.ROW_NANOS
@@ -171,8 +179,7 @@ def test_a_worker_that_dies_after_the_charge_leaves_the_answer(
     wait_for_batch()
     monkeypatch.setattr(worker, "_send", die)
 
-    with pytest.raises(DiedError):
-        worker.run_batch("b1", "w1")
+    run_to_death("w1")
 
     reply = answer.result()
     assert isinstance(reply, Reply)
@@ -192,8 +199,7 @@ def test_a_worker_that_dies_before_the_charge_costs_nothing(
     wait_for_batch()
     monkeypatch.setattr(worker, "_charge", die)
 
-    with pytest.raises(DiedError):
-        worker.run_batch("b1", "w1")
+    run_to_death("w1")
 
     assert answer.result().code == "worker_lost"
     settlement.settle()

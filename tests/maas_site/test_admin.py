@@ -22,6 +22,7 @@ FORMS = {"accounts.User", "auth.Group"}
 ADDABLE = FORMS | {
     "billing.Adjustment",
     "billing.ChargeRefundRun",
+    "billing.RedeemCode",
     "billing.ShareVersion",
     "catalog.PriceVersion",
 }
