@@ -1,7 +1,7 @@
 """A gateway, a worker or a settler without the network: what the kill test starts and kills.
 
 Usage: python -m tests.billing.kill_process ROLE PLAN
-    ROLE: gateway:0, gateway:1, worker, settler:0 or settler:1.
+    ROLE: gateway, worker or settler, and a number: gateway:0 or gateway:1, and so on.
     PLAN: a JSON file, see tests/billing/test_kills.py; PLAN.stop ends workers and settlers.
 """
 

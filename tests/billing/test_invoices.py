@@ -42,6 +42,7 @@ from tests.billing import calls
 from tests.billing import postpaid_world as world
 from tests.billing.postpaid_world import START, Clock
 from tests.billing.stripe_world import deliver_all
+from tests.billing.threads import in_threads
 from tests.factories import make_key, make_organization
 
 State = Invoice.State
@@ -154,33 +155,21 @@ def billed(coins: int = 100, **changes: Any) -> objects.Invoice:
 def test_eight_closers_leave_no_gap_and_no_number_twice() -> None:
     """Invariant 26: numbers are unique and gapless, also when half of the closers fail."""
     periods = [make_period(make_organization(credit_nanos=0)) for _ in range(16)]
-    barrier = threading.Barrier(8)
-    failures: list[BaseException] = []
+    pairs = iter([periods[place : place + 2] for place in range(0, 16, 2)])
 
-    def close(mine: list[BillingPeriod]) -> None:
-        try:
-            barrier.wait()
-            for place, period in enumerate(mine):
-                fail_to_issue(period)
-                invoices.issue(period, billed(place + 1))
-                invoices.issue(period, billed(place + 1))
-        except BaseException as error:
-            failures.append(error)
-        finally:
-            connection.close()
+    def close() -> None:
+        for place, period in enumerate(next(pairs)):
+            fail_to_issue(period)
+            invoices.issue(period, billed(place + 1))
+            invoices.issue(period, billed(place + 1))
 
     def fail_to_issue(period: BillingPeriod) -> None:
         with transaction.atomic():
             invoices.issue(period, billed())
             transaction.set_rollback(True)
 
-    threads = [threading.Thread(target=close, args=[periods[n : n + 2]]) for n in range(0, 16, 2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(8, close)
 
-    assert failures == []
     numbers = sorted(Invoice.objects.values_list("number", flat=True))
     year = Invoice.objects.latest("id").issued_at.year
     assert numbers == [f"INV-{year}-{number:06d}" for number in range(1, 17)]

@@ -31,7 +31,8 @@ from tests.live import ROOT, database_url
 DEATHS = {
     "gateway:0": ["admit.reserved:9", "admit.stored:4"],
     "gateway:1": ["admit.committed:6", "admit.stored:11"],
-    "worker": ["capture.ended:7", "capture.used:3", "capture.committed:5"],
+    "worker:0": ["capture.ended:7", "capture.used:3"],
+    "worker:1": ["capture.committed:5"],
     "settler:0": ["settle.claimed:2", "settle.booked", "settle.committed"],
     "settler:1": ["settle.opened", "settle.marked", "expire.found"],
 }

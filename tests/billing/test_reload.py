@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from datetime import timedelta
 
 import pytest
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from accounts.models import AuditEntry, Organization, OutgoingMail, User
@@ -18,6 +17,7 @@ from billing.stripe.fake import FakeStripe, Fault
 from billing.stripe.fake.payments import PAYING_CARD
 from tests.billing.prepaid import TEN, balances, paid, reload_at, save_card
 from tests.billing.stripe_world import deliver_all
+from tests.billing.threads import in_threads
 from tests.factories import make_organization
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("books")]
@@ -92,25 +92,9 @@ def test_many_reloads_at_once_make_one_pending_top_up(
     """Regression 17: lago-api#1962, a job that ran often made many pending top-ups."""
     save_card(fake_stripe, organization)
     reload_at(organization)
-    ready, failed = threading.Barrier(4), list[BaseException]()
-
-    def run() -> None:
-        try:
-            ready.wait()
-            reload.run_due()
-        except BaseException as error:
-            failed.append(error)
-        finally:
-            connection.close()
-
-    threads = [threading.Thread(target=run) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(4, reload.run_due)
     deliver_all()
 
-    assert failed == []
     assert (TopUp.objects.count(), attempts(fake_stripe), paid(organization)) == (1, 1, TEN)
 
 

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 from uuid import UUID
 
 import pytest
-from django.db import connection
 
 from accounts.models import Organization
 from billing import budgets, holds, ledger, settlement, wallets
@@ -31,23 +26,9 @@ from billing.money import NANOS
 from catalog.models import ModelVersion
 from tests import factories
 from tests.billing import calls
+from tests.billing.threads import in_threads
 
 ROW = factories.ROW_NANOS
-
-
-def in_threads(number: int, act: Callable[[], Any]) -> list[Any]:
-    """Run an act in threads that begin together, each with a connection of its own."""
-    barrier = threading.Barrier(number)
-
-    def one(_: int) -> Any:
-        try:
-            barrier.wait()
-            return act()
-        finally:
-            connection.close()
-
-    with ThreadPoolExecutor(number) as pool:
-        return list(pool.map(one, range(number)))
 
 
 @pytest.mark.django_db(transaction=True)

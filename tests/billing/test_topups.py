@@ -21,6 +21,7 @@ from billing.stripe import client
 from billing.stripe.fake import FakeStripe, Fault
 from tests.billing.prepaid import TEN, balances, bought, buy, paid
 from tests.billing.stripe_world import deliver_all
+from tests.billing.threads import in_threads
 from tests.factories import make_organization
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("books")]
@@ -237,24 +238,9 @@ def test_webhook_and_success_page_at_once_credit_once(
 ) -> None:
     """Regression 34: saleor#14648, the webhook races the page that the person comes back to."""
     top_up = buy(fake_stripe, organization)
-    ready, failed = threading.Barrier(4), list[BaseException]()
 
-    def fulfil() -> None:
-        try:
-            ready.wait()
-            topups.fulfil(top_up.checkout_session)
-        except BaseException as error:
-            failed.append(error)
-        finally:
-            connection.close()
+    in_threads(4, lambda: topups.fulfil(top_up.checkout_session))
 
-    threads = [threading.Thread(target=fulfil) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
-    assert failed == []
     assert (paid(organization), credits(organization)) == (TEN, 1)
 
 
