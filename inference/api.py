@@ -17,7 +17,8 @@ from catalog import prices, search
 from catalog.errors import ModelNotFoundError
 from catalog.models import MLModel, ModelVersion
 from catalog.models.models import MLModelQuerySet
-from inference.serializers import ListOfModels, ModelSerializer
+from inference import starting
+from inference.serializers import ListOfModels, OneModelSerializer
 
 
 class ModelList(APIView):
@@ -53,13 +54,47 @@ class ModelDetail(APIView):
 
     scope = "read"
 
-    @extend_schema(operation_id="models_retrieve", responses=ModelSerializer)
+    @extend_schema(operation_id="models_retrieve", responses=OneModelSerializer)
     def get(self, request: Request, owner: str, name: str) -> Response:
         """Return one model."""
-        model = _callable(request).filter(owner__slug=owner, name=name).first()
-        if model is None:
-            raise ModelNotFoundError(f"There is no model {owner}/{name}.")
-        return Response(as_json(model))
+        model = _model(request, owner, name)
+        assert model.current_version is not None
+        return Response(as_json(model) | {"serving": starting.state(model.current_version.pk)})
+
+
+def _model(request: Request, owner: str, name: str) -> MLModel:
+    model = _callable(request).filter(owner__slug=owner, name=name).first()
+    if model is None:
+        raise ModelNotFoundError(f"There is no model {owner}/{name}.", param="model")
+    return model
+
+
+def callable_version(
+    request: Request, owner: str, name: str, number: int | None = None
+) -> ModelVersion:
+    """Return the version that a key may call; without a number the current one.
+
+    Raises:
+        ModelNotFoundError: There is none.
+    """
+    model = _model(request, owner, name)
+    if number is None:
+        assert model.current_version is not None
+        return model.current_version
+    version = (
+        model.versions.filter(number=number, status=ModelVersion.Status.PUBLISHED)
+        .select_related("model__owner")
+        .first()
+    )
+    if version is None:
+        raise ModelNotFoundError(f"There is no version {number} of {model.path}.", param="model")
+    return version
+
+
+def published_numbers(model: MLModel) -> list[int]:
+    """Return the numbers of the versions that can be called, the first first."""
+    published = model.versions.filter(status=ModelVersion.Status.PUBLISHED)
+    return list(published.order_by("number").values_list("number", flat=True))
 
 
 def _callable(request: Request) -> MLModelQuerySet:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from accounts.errors import InvalidRequestError, MercatoError
+from accounts.errors import ConflictError, InvalidRequestError, MercatoError
 from inference.runtime.errors import InputError
 
 
@@ -22,6 +22,18 @@ class InvalidImageError(InvalidRequestError):
     """An image cannot be read."""
 
     code = "invalid_image"
+
+
+class InvalidNpyError(InvalidRequestError):
+    """A body is not an `.npy` file of numbers, or is cut off."""
+
+    code = "invalid_npy"
+
+
+class InvalidBinaryDataError(InvalidRequestError):
+    """Binary data is shorter or longer than shape and datatype say."""
+
+    code = "invalid_binary_data"
 
 
 class NonFiniteNumberError(InvalidRequestError):
@@ -48,11 +60,24 @@ class UnknownInputError(InvalidRequestError):
     code = "unknown_input"
 
 
+class UnknownOutputError(InvalidRequestError):
+    """The signature has no such output."""
+
+    code = "unknown_output"
+
+
 class TooManyRowsError(MercatoError):
     """More rows in one request than allowed."""
 
     code = "too_many_rows"
     status_code = 413
+
+
+class RateLimitedError(MercatoError):
+    """The key or the organization calls more often than it may, or too much at once."""
+
+    code = "rate_limited"
+    status_code = 429
 
 
 class ModelFailedError(MercatoError):
@@ -70,12 +95,52 @@ class WorkerLostError(MercatoError):
     retry_after = 1
 
 
+class ModelStartingError(MercatoError):
+    """The model is being loaded, and the caller will not wait for so long; nothing was charged."""
+
+    code = "model_starting"
+    status_code = 503
+    retry_after = 1
+
+
 class PredictionTimeoutError(MercatoError):
     """No worker answered in time; nothing was charged."""
 
     code = "prediction_timeout"
     status_code = 504
     retry_after = 1
+
+
+class QueueFullError(MercatoError):
+    """As many predictions of the organization wait as may."""
+
+    code = "queue_full"
+    status_code = 429
+    retry_after = 30
+
+
+class PredictionNotCancelableError(ConflictError):
+    """The prediction is synchronous: its caller waits for it."""
+
+    code = "not_cancelable"
+
+
+class CanceledError(ConflictError):
+    """The prediction was canceled: it has no answer that could be given again."""
+
+    code = "canceled"
+
+
+class ContextLengthError(InvalidRequestError):
+    """Prompt and answer together, or a text to embed, are longer than the model can take."""
+
+    code = "context_length_exceeded"
+
+
+class WrongTaskError(InvalidRequestError):
+    """The model is for another task than the path."""
+
+    code = "wrong_task"
 
 
 class WebhookUrlError(InvalidRequestError):
@@ -97,11 +162,16 @@ _INPUT_ERRORS: dict[str, type[MercatoError]] = {
         InvalidTypeError,
         InvalidShapeError,
         InvalidImageError,
+        InvalidNpyError,
+        InvalidBinaryDataError,
         NonFiniteNumberError,
         OutOfRangeError,
         MissingInputError,
         UnknownInputError,
+        UnknownOutputError,
         TooManyRowsError,
+        ContextLengthError,
+        WrongTaskError,
     )
 }
 

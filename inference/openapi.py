@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from inference import openapi_openai
+from inference.faces.binary import READERS
+
 _ERROR = {"$ref": "#/components/schemas/Error"}
 _STATUSES = {
     "400": "The input does not fit the signature.",
@@ -34,29 +37,118 @@ _QUOTE = {
 }
 
 
+_PREFER = {
+    "name": "Prefer",
+    "in": "header",
+    "schema": {"type": "string"},
+    "description": "respond-async: 202 at once; wait=N: 202 if it has not ended in N seconds.",
+}
+_CANCEL_AFTER = {
+    "name": "Cancel-After",
+    "in": "header",
+    "schema": {"type": "string", "example": "5m"},
+    "description": "With Prefer: not begun in this time, it fails and costs nothing.",
+}
+
+
+_BINARY: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
+# What a body may be besides JSON.
+_INPUTS = dict.fromkeys(READERS, _BINARY)
+
+
+def _path_parameters(*names: str) -> list[dict[str, Any]]:
+    kinds = {"number": "integer"}
+    return [
+        {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "schema": {"type": kinds.get(name, "string")},
+        }
+        for name in names
+    ]
+
+
 def paths() -> dict[str, Any]:
-    """Return the hot paths."""
-    owner = {"name": "owner", "in": "path", "required": True, "schema": {"type": "string"}}
-    name = owner | {"name": "name"}
+    """Return the hot paths, and health."""
+    model = _path_parameters("owner", "name")
+    version = _path_parameters("owner", "name", "number")
     return {
-        "/v1/predictions": {
-            "post": _operation(
-                "predictions_create", "Run a model and wait for the answer.", "Prediction", []
-            )
+        "/v1/predictions": {"post": _predictions()},
+        "/v1/models/{owner}/{name}:predict": {"post": _predict("models_predict", model)},
+        "/v1/models/{owner}/{name}/versions/{number}:predict": {
+            "post": _predict("versions_predict", version)
         },
-        "/v1/models/{owner}/{name}:predict": {
-            "post": _operation(
-                "models_predict",
-                "Run a model as TensorFlow Serving does.",
-                "Predict",
-                [owner, name],
-            )
+        "/v2/models/{owner}.{name}/infer": {"post": _infer("v2_infer", model)},
+        "/v2/models/{owner}.{name}/versions/{number}/infer": {
+            "post": _infer("v2_version_infer", version)
+        },
+        "/v2/health/live": {"get": _health("live", "The process answers.")},
+        "/v2/health/ready": {"get": _health("ready", "A prediction could be run now.")},
+        **{
+            path: {"post": _operation(operation_id, summary, schema, [])}
+            for path, (operation_id, summary, schema) in openapi_openai.operations().items()
         },
     }
 
 
+def _predictions() -> dict[str, Any]:
+    model = {
+        "name": "model",
+        "in": "query",
+        "schema": {"type": "string"},
+        "description": "owner/name, if the body is the input itself and not JSON.",
+    }
+    summary = "Run a model: now, or later with Prefer."
+    parameters = [model, _PREFER, _CANCEL_AFTER]
+    operation = _operation("predictions_create", summary, "Prediction", parameters, bodies=_INPUTS)
+    return _later(operation)
+
+
+def _predict(operation_id: str, parameters: list[dict[str, Any]]) -> dict[str, Any]:
+    summary = "Run a model as TensorFlow Serving does."
+    return _operation(operation_id, summary, "Predict", parameters)
+
+
+def _infer(operation_id: str, parameters: list[dict[str, Any]]) -> dict[str, Any]:
+    length = {
+        "name": "Inference-Header-Content-Length",
+        "in": "header",
+        "schema": {"type": "integer"},
+        "description": "How long the JSON is, if binary data follows it.",
+    }
+    binary = {"application/octet-stream": _BINARY}
+    summary = "Run a model by the Open Inference Protocol."
+    described = _operation(operation_id, summary, "Infer", [*parameters, length], bodies=binary)
+    described["responses"]["200"]["content"] |= binary
+    return described
+
+
+def _health(word: str, description: str) -> dict[str, Any]:
+    answer = {"schema": {"type": "object", "properties": {word: {"type": "boolean"}}}}
+    return {
+        "operationId": f"v2_{word}",
+        "summary": description,
+        "tags": ["v2"],
+        "security": [],
+        "responses": {"200": {"description": description, "content": {"application/json": answer}}},
+    }
+
+
+def _later(operation: dict[str, Any]) -> dict[str, Any]:
+    """Add what is answered when it runs later."""
+    stored = {"application/json": {"schema": {"$ref": "#/components/schemas/PredictionLine"}}}
+    operation["responses"]["202"] = {"description": "Stored; it runs later.", "content": stored}
+    return operation
+
+
 def _operation(
-    operation_id: str, summary: str, schema: str, parameters: list[dict[str, Any]]
+    operation_id: str,
+    summary: str,
+    schema: str,
+    parameters: list[dict[str, Any]],
+    *,
+    bodies: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     request = {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}Request"}}}
     answer = {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
@@ -66,7 +158,7 @@ def _operation(
         "summary": summary,
         "tags": ["predictions"],
         "parameters": [*parameters, _IDEMPOTENCY, _CEILING, _QUOTE],
-        "requestBody": {"required": True, "content": request},
+        "requestBody": {"required": True, "content": request | (bodies or {})},
         "security": [{"ApiKey": []}],
         "responses": {
             "200": {"description": "Done.", "content": answer, "headers": {"Mercato-Cost": cost}},
@@ -83,9 +175,12 @@ def schemas() -> dict[str, Any]:
     text = {"type": "string"}
     return {
         "Error": _object(error=_object(code=text, message=text, param=text, request_id=text)),
-        "PredictionRequest": _object(
-            model=text | {"example": "mercato/mnist-cnn"},
-            input={"type": "object", "description": "A value per input of the signature."},
+        "PredictionRequest": _optional(
+            _object(
+                model=text | {"example": "mercato/mnist-cnn"},
+                input={"type": "object", "description": "A value per input of the signature."},
+            ),
+            webhook=text | {"description": "With Prefer: the webhook that is told of the end."},
         ),
         "Prediction": _object(
             id=text,
@@ -102,10 +197,32 @@ def schemas() -> dict[str, Any]:
                 hold=text,
             ),
         ),
-        "PredictRequest": _object(instances={"type": "array", "items": {}}),
-        "Predict": _object(predictions={"type": "array", "items": {}}),
+        **openapi_openai.schemas(),
+        "PredictRequest": _either(
+            "Rows, or columns.", instances={"type": "array", "items": {}}, inputs={}
+        ),
+        "Predict": _either(
+            "As the request.", predictions={"type": "array", "items": {}}, outputs={}
+        ),
+        "InferRequest": _object(inputs=_tensors()),
+        "Infer": _object(model_name=text, model_version=text, outputs=_tensors()),
     }
+
+
+def _tensors() -> dict[str, Any]:
+    whole = {"type": "array", "items": {"type": "integer"}}
+    tensor = _object(name={"type": "string"}, datatype={"type": "string"}, shape=whole)
+    tensor["properties"]["data"] = {"type": "array", "items": {}}
+    return {"type": "array", "items": tensor}
+
+
+def _either(description: str, **properties: Any) -> dict[str, Any]:
+    return {"type": "object", "description": description, "properties": properties}
 
 
 def _object(**properties: Any) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": sorted(properties)}
+
+
+def _optional(schema: dict[str, Any], **properties: Any) -> dict[str, Any]:
+    return schema | {"properties": schema["properties"] | properties}

@@ -43,6 +43,16 @@ def reply_key(batch_id: str) -> str:
     return f"reply:{batch_id}"
 
 
+def pending_key(worker: str) -> str:
+    """The list of the batches that a worker has not begun."""
+    return f"pending:{worker}"
+
+
+def awake_key(worker: str) -> str:
+    """Exists while a worker listens to its list."""
+    return f"awake:{worker}"
+
+
 def heartbeat_key(worker: str) -> str:
     """Exists while a worker lives."""
     return f"worker:{worker}"
@@ -63,6 +73,8 @@ class Item:
     # Set when the answer is stored: with an Idempotency-Key, or from the playground.
     prediction_id: UUID | None = None
     is_batch: bool = False
+    # Of the texts of a model that reads text.
+    input_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +106,10 @@ class Reply:
     queue_us: list[int]
     run_us: int
     batch_rows: int
+    # Per request, for how long it waited until the model was loaded.
+    start_us: list[int]
+    # How long the charge took; not known yet in a reply that is put aside before it.
+    capture_us: int = 0
 
 
 def pack_batch(batch: Batch) -> bytes:
@@ -110,6 +126,7 @@ def pack_batch(batch: Batch) -> bytes:
             item.input_bytes,
             item.prediction_id.bytes if item.prediction_id else None,
             item.is_batch,
+            item.input_tokens,
         )
         for item in batch.items
     ]
@@ -137,6 +154,7 @@ def _item(
     input_bytes: int,
     prediction: bytes | None,
     is_batch: bool,
+    input_tokens: int,
 ) -> Item:
     return Item(
         UUID(bytes=hold),
@@ -149,23 +167,21 @@ def _item(
         input_bytes,
         UUID(bytes=prediction) if prediction else None,
         is_batch,
+        input_tokens,
     )
 
 
 def pack_reply(reply: Reply) -> bytes:
     """Write a reply."""
     results = [(one.outcome, one.cost_nanos, one.is_ours, one.error) for one in reply.results]
-    return _pack(
-        (results, _pack_arrays(reply.arrays), reply.queue_us, reply.run_us, reply.batch_rows)
-    )
+    times = (reply.queue_us, reply.run_us, reply.batch_rows, reply.start_us, reply.capture_us)
+    return _pack((results, _pack_arrays(reply.arrays), *times))
 
 
 def unpack_reply(data: bytes) -> Reply:
     """Read a reply."""
-    results, arrays, queue_us, run_us, batch_rows = msgpack.unpackb(data)
-    return Reply(
-        [Result(*one) for one in results], _unpack_arrays(arrays), queue_us, run_us, batch_rows
-    )
+    results, arrays, *times = msgpack.unpackb(data)
+    return Reply([Result(*one) for one in results], _unpack_arrays(arrays), *times)
 
 
 def _pack(value: Any) -> bytes:
