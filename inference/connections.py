@@ -71,7 +71,7 @@ def predict_app() -> Celery:
     app.conf.update(
         SHARED_CONF,
         broker_url=broker_url(PREDICT_DB),
-        imports=["inference.tasks"],
+        imports=["inference.tasks", "inference.batch_files.tasks"],
         task_default_queue=f"predict.{settings.PREDICT_POOL}",
     )
     if not settings.CELERY_BROKER_URL:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from uuid import UUID
 
 import redis
@@ -15,8 +16,13 @@ from kombu.exceptions import OperationalError as BrokerError
 from accounts.errors import MercatoError, OverloadedError
 from billing import holds
 from billing.models import Hold
+from inference import bells, queues, routing
 from inference.connections import PREDICT_DB, predict_app, redis_client
 from inference.errors import ModelFailedError, PredictionTimeoutError, WorkerLostError
+from inference.link import Command, predict_link
+from inference.metrics import counting, families
+from inference.metrics.flushing import Reading
+from inference.routing import Route
 from inference.wire import (
     Batch,
     Reply,
@@ -37,6 +43,8 @@ LOOK_SECONDS = 1.0
 RING_SECONDS = 3.0
 # A batch that has killed so many workers is not given to another one.
 MAX_ATTEMPTS = 2
+# When the batches that are away were sent, by `time.perf_counter_ns`.
+_away: dict[str, int] = {}
 
 
 def run(batch_id: str, batch: Batch) -> Reply | MercatoError:
@@ -46,56 +54,131 @@ def run(batch_id: str, batch: Batch) -> Reply | MercatoError:
         The reply; or, when there is none, why. Then no hold of the batch is charged.
     """
     hold_ids = [item.hold_id for item in batch.items]
+    _away[batch_id] = time.perf_counter_ns()
     try:
         reply = _send_and_wait(batch_id, batch)
     except (redis.RedisError, OperationalError, BrokerError) as error:
         logger.warning("dispatch: %s", error)
         reply = OverloadedError("The queue cannot be reached. Nothing was charged.")
+    finally:
+        del _away[batch_id]
     if isinstance(reply, Reply):
         return reply
     return _give_up(batch_id, hold_ids, reply)
 
 
+def readings() -> Iterator[Reading]:
+    """Tell how many batches of this process are away, and for how long the oldest is."""
+    since = list(_away.values())
+    yield families.BATCHES_AWAY.name, (), len(since)
+    oldest = counting.since(min(since)) / 1e6 if since else 0
+    yield families.BATCH_OLDEST.name, (), oldest
+
+
 def _send_and_wait(batch_id: str, batch: Batch) -> Reply | MercatoError:
-    client = redis_client(PREDICT_DB)
-    client.set(batch_key(batch_id), pack_batch(batch), px=settings.PREDICT_TIMEOUT_SECONDS * 1000)
-    _ring(batch_id)
-    return _wait(client, batch_id)
+    expiry = settings.PREDICT_TIMEOUT_SECONDS * 1000
+    try:
+        errand = _Errand(batch_id, batch.version_id)
+        errand.go(("SET", batch_key(batch_id), pack_batch(batch), "PX", expiry))
+        return errand.wait()
+    except OverloadedError as error:
+        return error
 
 
-def _wait(client: redis.Redis, batch_id: str) -> Reply | MercatoError:
-    deadline = time.monotonic() + settings.PREDICT_TIMEOUT_SECONDS
-    rung_at, attempts = time.monotonic(), 1
-    while time.monotonic() < deadline:
-        found = client.blpop([reply_key(batch_id)], timeout=LOOK_SECONDS)
-        if found is not None:
-            return unpack_reply(found[1])  # type: ignore[arg-type]  # bytes: nothing is decoded
-        owner = client.get(taken_key(batch_id))
-        if owner is None:
-            if time.monotonic() - rung_at >= RING_SECONDS:
-                _ring(batch_id)
-                rung_at = time.monotonic()
-        elif not client.exists(heartbeat_key(owner.decode())):  # type: ignore[union-attr]
-            if client.exists(staged_key(batch_id)) or attempts >= MAX_ATTEMPTS:
-                return WorkerLostError("The worker died while it ran this. Nothing was charged.")
-            # The holds are still open: another worker may run it, and is charged once.
-            client.delete(taken_key(batch_id))
-            _ring(batch_id)
-            rung_at, attempts = time.monotonic(), attempts + 1
-    return PredictionTimeoutError(
-        f"No answer within {settings.PREDICT_TIMEOUT_SECONDS} seconds. Nothing was charged."
-    )
+class _Errand:
+    """One batch that is away: rung for, given to another worker if its worker dies.
+
+    Raises:
+        OverloadedError: All workers have too much to do.
+    """
+
+    def __init__(self, batch_id: str, version_id: int) -> None:
+        self._batch_id, self._version_id = batch_id, version_id
+        self._lost: list[str] = []
+        self._link = predict_link()
+        self._route = routing.choose(version_id)
+        self._rung_at = 0.0
+
+    def go(self, *first: Command) -> None:
+        """Send the batch to its worker; `first` is carried out before."""
+        self._rung_at = time.monotonic()
+        ring(self._batch_id, self._version_id, self._route, *first)
+
+    def wait(self) -> Reply | MercatoError:
+        """Wait for the reply, or until it is certain that none comes."""
+        deadline = time.monotonic() + settings.PREDICT_TIMEOUT_SECONDS
+        while time.monotonic() < deadline:
+            with routing.away(self._route):
+                [found] = self._link.ask(("BLPOP", reply_key(self._batch_id), LOOK_SECONDS))
+            if found is not None:
+                reply = unpack_reply(found[1])
+                routing.note_run(self._version_id, reply.run_us)
+                return reply
+            failure = self._look()
+            if failure is not None:
+                return failure
+        return PredictionTimeoutError(
+            f"No answer within {settings.PREDICT_TIMEOUT_SECONDS} seconds. Nothing was charged."
+        )
+
+    def _look(self) -> MercatoError | None:
+        """See whether the worker that has the batch, or is to take it, still lives."""
+        [owner] = self._link.ask(("GET", taken_key(self._batch_id)))
+        name = owner.decode() if owner else self._route.worker
+        if name and not self._link.ask(("EXISTS", heartbeat_key(name)))[0]:
+            return self._give_to_another(name)
+        if not owner and time.monotonic() - self._rung_at >= RING_SECONDS:
+            self.go()
+        return None
+
+    def _give_to_another(self, dead: str) -> MercatoError | None:
+        self._lost.append(dead)
+        [is_staged] = self._link.ask(("EXISTS", staged_key(self._batch_id)))
+        if is_staged or len(self._lost) >= MAX_ATTEMPTS:
+            return WorkerLostError("The worker died while it ran this. Nothing was charged.")
+        # The holds are still open: another worker may run it, and is charged once.
+        self._link.ask(("DEL", taken_key(self._batch_id)))
+        self._route = routing.choose(self._version_id, without=self._lost)
+        self.go()
+        return None
 
 
-def _ring(batch_id: str) -> None:
-    """Send the Celery task that names the batch."""
+def ring(batch_id: str, version_id: int, route: Route, *first: Command) -> None:
+    """Hand a batch to a worker that listens; otherwise send the Celery task that wakes one.
+
+    Args:
+        first: Commands for Redis that are to be carried out before, in the same round trip.
+    """
+    if route.worker:
+        if not bells.put(route.worker, batch_id, version_id, *first):
+            _send("inference.listen", (), route)
+        return
+    if first:
+        predict_link().ask(*first)
+    _send("inference.run_batch", (batch_id, version_id), route)
+
+
+def load(version_id: int) -> None:
+    """Have a worker load a version; what cannot be sent now is loaded by the next call.
+
+    Raises:
+        OverloadedError: All workers have too much to do.
+    """
+    try:
+        _send("inference.load_version", (version_id,), routing.choose(version_id))
+    except (redis.RedisError, OperationalError, BrokerError) as error:
+        logger.warning("load: %s", error)
+
+
+def _send(task: str, arguments: tuple[object, ...], route: Route) -> None:
     app = predict_app()
     with app.producer_pool.acquire(block=True) as producer:
         app.send_task(
-            "inference.run_batch",
-            (batch_id,),
+            task,
+            arguments,
             producer=producer,
-            queue=f"predict.{settings.PREDICT_POOL}",
+            queue=route.queue,  # type: ignore[arg-type]  # it takes a Queue as well
+            headers={queues.SENT_AT: time.time()},
             ignore_result=True,
             retry=False,
             argsrepr="",
@@ -114,7 +197,7 @@ def _give_up(batch_id: str, hold_ids: Iterable[UUID], reason: MercatoError) -> R
     staged = unpack_reply(data)  # type: ignore[arg-type]  # redis-py's types are loose
     # Whether a result counts is asked of each hold: see failure_of.
     results = [Result(one.outcome, one.cost_nanos, False, one.error) for one in staged.results]
-    return Reply(results, staged.arrays, staged.queue_us, staged.run_us, staged.batch_rows)
+    return replace(staged, results=results)
 
 
 def failure_of(result: Result, hold_id: UUID) -> MercatoError | None:

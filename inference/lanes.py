@@ -11,25 +11,29 @@ import asyncio
 import logging
 import secrets
 import threading
-from collections import deque
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
 from django.conf import settings
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, InterfaceError, connection
 
 from accounts.errors import MercatoError, OverloadedError
 from accounts.keys import Caller
 from billing import alerts, holds
 from billing.holds import Admission, Reservation
 from billing.quotes import Promise
-from inference import dispatch
+from inference import dispatch, routing
 from inference.answers import Answer
+from inference.metrics import counting, families
+from inference.metrics.counting import CallTimes
+from inference.metrics.flushing import Reading
 from inference.runtime import batches, tensors
+from inference.turns import Turns
 from inference.versions import Served
 from inference.wire import Batch, Item, Reply, succeeded_rows
 
@@ -56,6 +60,9 @@ class Request:
     # The most the caller will pay.
     ceiling_nanos: int | None = None
     quote: Promise | None = None
+    # When the request arrived, and when it was put into its lane: by `time.perf_counter_ns`.
+    began_ns: int = 0
+    queued_ns: int = field(default_factory=time.perf_counter_ns)
 
     def resolve(self, outcome: Outcome) -> None:
         """Wake the caller, unless it has gone; only in the caller's loop."""
@@ -75,6 +82,40 @@ class Admitted(NamedTuple):
     admission: Admission
 
 
+class Carried(NamedTuple):
+    """A batch that came back: when it left its lane, and how long what followed took, in µs."""
+
+    gathered_ns: int
+    admit: int
+    queue: int
+    run: int
+    capture: int
+    requests: int
+    header: bytes
+
+    def times(self, request: Request) -> CallTimes:
+        """Return where the time of one of its requests went until now."""
+        queued_ns = request.queued_ns
+        return CallTimes(
+            (queued_ns - (request.began_ns or queued_ns)) // 1000,
+            (self.gathered_ns - queued_ns) // 1000,
+            *self[1:],
+        )
+
+
+def _carried(
+    gathered_ns: int, admitted_ns: int, admitted: Sequence[Admitted], reply: Reply
+) -> Carried:
+    """Take the time of a batch that came back now, and count it."""
+    admit = (admitted_ns - gathered_ns) // 1000
+    # Measured here alone: clocks of two machines differ by more than this takes.
+    queue = max(counting.since(admitted_ns) - reply.run_us - reply.capture_us, 0)
+    shared = (admit, queue, reply.run_us, reply.capture_us)
+    model = admitted[0].request.served.model_path
+    counting.event(counting.Batch(model, len(admitted), reply.batch_rows, *shared))
+    return Carried(gathered_ns, *shared, len(admitted), counting.shared_header(*shared))
+
+
 # One thread per lane that is busy; they wait for the database and the worker most of the time.
 _threads = ThreadPoolExecutor(max_workers=16, thread_name_prefix="lane")
 _lanes: dict[int, Lane] = {}
@@ -92,46 +133,70 @@ def submit(request: Request) -> None:
     lane.submit(request)
 
 
+def readings() -> Iterator[Reading]:
+    """Tell how many requests wait in this process, and how long, by model."""
+    for lane in list(_lanes.values()):
+        found = lane.waiting()
+        if found is not None:
+            number, oldest = found
+            labels = (oldest.served.model_path,)
+            yield families.LANE_WAITING.name, labels, number
+            yield families.LANE_OLDEST.name, labels, counting.since(oldest.queued_ns) / 1e6
+
+
 class Lane:
-    """The queue of one version in one process, with one batch in flight."""
+    """The queue of one version in one process, with as many batches in flight as workers pay."""
 
     def __init__(self) -> None:
-        self._waiting: deque[Request] = deque()
+        self._waiting: Turns[Request] = Turns(settings.LANE_MAX_WAITING)
         self._lock = threading.Lock()
-        self._is_running = False
+        self._in_flight = 0
 
     def submit(self, request: Request) -> None:
-        """Add a request; if nothing is in flight it leaves at once."""
+        """Add a request; if no more are in flight than may be, it leaves at once."""
         with self._lock:
-            if len(self._waiting) >= settings.LANE_MAX_WAITING:
+            if not self._waiting.put(request.caller.organization_id, request):
                 raise OverloadedError("Too many requests wait for this model.")
-            self._waiting.append(request)
-            if self._is_running:
+            if self._in_flight and self._in_flight >= routing.width(request.served.version_id):
                 return
-            self._is_running = True
+            self._in_flight += 1
         _threads.submit(self._run)
+
+    def waiting(self) -> tuple[int, Request] | None:
+        """Return how many wait, and the one that has waited longest; None if none does."""
+        with self._lock:
+            heads = self._waiting.heads()
+            oldest = min(heads, key=lambda request: request.queued_ns, default=None)
+            return (len(self._waiting), oldest) if oldest else None
 
     def _run(self) -> None:
         while gathered := self._gather():
             try:
                 outcomes = run(gathered)
+            except (DatabaseError, InterfaceError):
+                logger.warning("lane", exc_info=True)
+                connection.close()
+                outcomes = [OverloadedError("The books cannot be reached.")] * len(gathered)
             except Exception:  # the lane's edge: every caller must be answered
                 logger.exception("lane")
                 outcomes = [MercatoError("Something went wrong on our side.")] * len(gathered)
             _resolve(gathered, outcomes)
 
     def _gather(self) -> list[Request]:
-        """Take what has gathered, up to the rows of one batch; an empty lane stops running."""
+        """Take this worker's part of what has gathered, up to the rows of one batch."""
         with self._lock:
+            width = routing.width(self._waiting.first().served.version_id) if self._waiting else 0
+            if self._in_flight > width:
+                self._in_flight -= 1
+                return []
+            part = -(-len(self._waiting) // width)
             gathered: list[Request] = []
             rows = 0
-            while self._waiting:
-                rows += self._waiting[0].input.rows
+            while len(gathered) < part:
+                rows += self._waiting.first().input.rows
                 if gathered and rows > settings.LANE_MAX_ROWS:
                     break
-                gathered.append(self._waiting.popleft())
-            if not gathered:
-                self._is_running = False
+                gathered.append(self._waiting.take())
             return gathered
 
 
@@ -152,6 +217,7 @@ def _wake(pairs: Sequence[tuple[Request, Outcome]]) -> None:
 
 def run(requests: Sequence[Request]) -> list[Outcome]:
     """Admit, dispatch and await one batch; returns an outcome per request, in order."""
+    gathered_ns = time.perf_counter_ns()
     reservations: list[Reservation | MercatoError] = [_prepare(request) for request in requests]
     outcomes = dict[UUID, Outcome]()
     admitted: list[Admitted] = []
@@ -166,7 +232,7 @@ def run(requests: Sequence[Request]) -> list[Outcome]:
         else:
             admitted.append(Admitted(request, reservation, admission))
     if admitted:
-        outcomes |= _dispatch(admitted)
+        outcomes |= _dispatch(admitted, gathered_ns)
     return [outcomes[request.hold_id] for request in requests]
 
 
@@ -176,7 +242,7 @@ def _reserve(reservations: Sequence[Reservation]) -> Sequence[Admission | Mercat
         return []
     try:
         outcomes = holds.reserve_many(reservations)
-    except DatabaseError:
+    except (DatabaseError, InterfaceError):
         # If the commit had happened all the same, the holds expire.
         logger.warning("admission", exc_info=True)
         connection.close()
@@ -194,7 +260,8 @@ def _prepare(request: Request) -> Reservation | MercatoError:
             request.caller,
             quote.plan if quote else request.served.terms_at(request.accepted_at).plan,
             share_version_id=quote.share_version_id if quote else request.served.share_version_id,
-            quantities={"call": 1, "row": request.input.rows, "byte": request.input_bytes},
+            quantities={"call": 1, "row": request.input.rows, "byte": request.input_bytes}
+            | request.input.tokens(),
             source=request.source,
             accepted_at=request.accepted_at,
             expires_at=datetime.now(UTC) + timedelta(seconds=2 * settings.PREDICT_TIMEOUT_SECONDS),
@@ -208,7 +275,8 @@ def _prepare(request: Request) -> Reservation | MercatoError:
         return error
 
 
-def _dispatch(admitted: Sequence[Admitted]) -> dict[UUID, Outcome]:
+def _dispatch(admitted: Sequence[Admitted], gathered_ns: int) -> dict[UUID, Outcome]:
+    admitted_ns = time.perf_counter_ns()
     items = [_item(one.request, one.reservation) for one in admitted]
     batch = Batch(
         version_id=admitted[0].request.served.version_id,
@@ -218,7 +286,8 @@ def _dispatch(admitted: Sequence[Admitted]) -> dict[UUID, Outcome]:
     outcome = dispatch.run(secrets.token_hex(12), batch)
     if isinstance(outcome, MercatoError):
         return {one.request.hold_id: outcome for one in admitted}
-    return _answers(admitted, items, outcome)
+    carried = _carried(gathered_ns, admitted_ns, admitted, outcome)
+    return _answers(admitted, items, outcome, carried)
 
 
 def _item(request: Request, reservation: Reservation) -> Item:
@@ -233,11 +302,12 @@ def _item(request: Request, reservation: Reservation) -> Item:
         input_bytes=request.input_bytes,
         prediction_id=request.prediction_id,
         is_batch=request.input.is_batch,
+        input_tokens=request.input.input_tokens,
     )
 
 
 def _answers(
-    admitted: Sequence[Admitted], items: Sequence[Item], reply: Reply
+    admitted: Sequence[Admitted], items: Sequence[Item], reply: Reply, carried: Carried
 ) -> dict[UUID, Outcome]:
     parts = batches.split(reply.arrays, succeeded_rows(items, reply.results))
     if not parts:
@@ -256,9 +326,12 @@ def _answers(
             batch_rows=reply.batch_rows,
             queue_us=reply.queue_us[place],
             run_us=reply.run_us,
+            start_us=reply.start_us[place],
             cost_nanos=reply.results[place].cost_nanos,
             currency=reservation.currency,
             price_version_id=reservation.price_version_id,
             admission=admission,
+            times=carried.times(request),
+            input_tokens=request.input.input_tokens,
         )
     return found

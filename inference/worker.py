@@ -5,27 +5,28 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, InterfaceError, connection, transaction
 
 from billing import holds
 from billing.models import ShareVersion
 from billing.rating import plan_of
 from billing.reports import Report, Terms
-from catalog.models import Artifact, MLModel, ModelVersion, PriceVersion
+from catalog.models import ModelVersion, PriceVersion
+from inference import loading
 from inference.answers import Answer, plain
-from inference.connections import PREDICT_DB, redis_client
+from inference.link import predict_link
+from inference.metrics import counting
 from inference.models import Prediction
 from inference.runtime import batches
-from inference.runtime.cache import ModelCache
 from inference.runtime.errors import ModelError
-from inference.runtime.sessions import Arrays, Session, open_session, warm_up
-from inference.runtime.signature import Signature
+from inference.runtime.sessions import Arrays
 from inference.wire import (
     Batch,
     Item,
@@ -40,8 +41,6 @@ from inference.wire import (
 )
 
 logger = logging.getLogger(__name__)
-sessions: ModelCache[int] = ModelCache(settings.MODEL_CACHE_BYTES)
-_KINDS = {"onnx": Artifact.Kind.ONNX, "tensorflow": Artifact.Kind.SAVED_MODEL}
 
 
 def run_batch(batch_id: str, worker: str) -> None:
@@ -53,57 +52,39 @@ def run_batch(batch_id: str, worker: str) -> None:
     outputs = _compute(batch)
     run_us = (time.perf_counter_ns() - started) // 1000
     reports = _reports(batch, outputs, run_us, worker)
-    reply = _reply(reports, outputs)
+    reply = _reply(batch, reports, outputs)
     _stage(batch_id, reply)
+    began_ns = time.perf_counter_ns()
     ours = _charge(batch, outputs, reports)
-    _send(batch_id, _confirmed(reply, ours))
+    capture_us = counting.since(began_ns)
+    _send(batch_id, _confirmed(reply, ours, capture_us))
+    outcomes = [one.outcome for one in reports]
+    counting.event(counting.Worked(worker, outcomes, reply.batch_rows, run_us, capture_us))
 
 
 def _take(batch_id: str, worker: str) -> Batch | None:
-    client = redis_client(PREDICT_DB)
     expiry = settings.PREDICT_TIMEOUT_SECONDS * 2000
-    both = client.pipeline(transaction=False)
-    both.set(taken_key(batch_id), worker, nx=True, px=expiry)
-    both.get(batch_key(batch_id))
-    is_mine, data = both.execute()
+    is_mine, data = predict_link().ask(
+        ("SET", taken_key(batch_id), worker, "NX", "PX", expiry), ("GET", batch_key(batch_id))
+    )
     if not is_mine:
         return None
     # Without data the callers have given up: nobody waits, nothing is charged.
     return unpack_batch(data) if data else None
 
 
-@cache
-def _signature(version_id: int) -> Signature:
-    return Signature.from_json(ModelVersion.objects.get(pk=version_id).signature)
-
-
-def session_of(version_id: int) -> Session:
-    """Return the loaded model of a version."""
-    return sessions.get(version_id, lambda: _open(version_id))
-
-
-def _open(version_id: int) -> Session:
-    version = ModelVersion.objects.get(pk=version_id)
-    artifact = version.artifacts.get(kind=_KINDS[version.runtime])
-    session = open_session(version.runtime, settings.ARTIFACTS / artifact.path)
-    warm_up(
-        session, {spec.name: (spec.shape, spec.datatype) for spec in _signature(version_id).inputs}
-    )
-    return session
-
-
 def _compute(batch: Batch) -> list[Arrays | ModelError]:
     rows = [item.rows for item in batch.items]
     try:
-        session = session_of(batch.version_id)
+        with loading.using(batch.version_id) as session:
+            return batches.run(session, batch.arrays, rows)
     except Exception:  # a damaged file may raise anything, and every caller must be answered
         logger.exception("version %s cannot be loaded", batch.version_id)
         return [ModelError("not_loaded")] * len(rows)
-    return batches.run(session, batch.arrays, rows)
 
 
 @cache
-def _terms(price_version_id: int, share_version_id: int, version_id: int) -> Terms:
+def terms_of(price_version_id: int, share_version_id: int, version_id: int) -> Terms:
     """Return what was frozen at admission; all three rows never change."""
     price = PriceVersion.objects.prefetch_related("components").get(pk=price_version_id)
     share = ShareVersion.objects.get(pk=share_version_id)
@@ -135,11 +116,14 @@ def _report(
     not_loaded = failed and str(output) == "not_loaded"
     outcome = "platform_error" if not_loaded else "model_error" if failed else "succeeded"
     waited = int((now - item.accepted_at).total_seconds() * 1e6) - run_us
+    # Until the model was loaded nobody queued: that time is ours.
+    waited -= loading.start_us(batch.version_id, item.accepted_at, now)
     return Report(
         hold_id=item.hold_id,
         outcome=outcome,
-        terms=_terms(item.price_version_id, item.share_version_id, batch.version_id),
-        quantities={"call": 1, "row": item.rows, "byte": item.input_bytes},
+        terms=terms_of(item.price_version_id, item.share_version_id, batch.version_id),
+        quantities={"call": 1, "row": item.rows, "byte": item.input_bytes}
+        | ({"input_token": item.input_tokens} if item.input_tokens else {}),
         organization_id=item.organization_id,
         reserved_nanos=item.reserved_nanos,
         accepted_at=item.accepted_at,
@@ -153,7 +137,9 @@ def _report(
     )
 
 
-def _reply(reports: Sequence[Report], outputs: Sequence[Arrays | ModelError]) -> Reply:
+def _reply(
+    batch: Batch, reports: Sequence[Report], outputs: Sequence[Arrays | ModelError]
+) -> Reply:
     good = [output for output in outputs if not isinstance(output, ModelError)]
     return Reply(
         results=[
@@ -164,6 +150,10 @@ def _reply(reports: Sequence[Report], outputs: Sequence[Arrays | ModelError]) ->
         queue_us=[report.queue_us for report in reports],
         run_us=reports[0].run_us,
         batch_rows=reports[0].batch_rows,
+        start_us=[
+            loading.start_us(batch.version_id, report.accepted_at, report.completed_at)
+            for report in reports
+        ],
     )
 
 
@@ -173,7 +163,7 @@ def _stage(batch_id: str, reply: Reply) -> None:
     So nobody is charged for an answer that cannot be given.
     """
     expiry = settings.PREDICT_TIMEOUT_SECONDS * 2000
-    redis_client(PREDICT_DB).set(staged_key(batch_id), pack_reply(reply), px=expiry)
+    predict_link().ask(("SET", staged_key(batch_id), pack_reply(reply), "PX", expiry))
 
 
 def _charge(
@@ -182,7 +172,7 @@ def _charge(
     """End all holds of the batch and store what is stored, in one transaction."""
     try:
         return _charge_once(batch, outputs, reports)
-    except DatabaseError:
+    except (DatabaseError, InterfaceError):
         # The connection may be gone, with or without the commit. A second time is harmless:
         # a hold ends once.
         logger.warning("charge: trying again", exc_info=True)
@@ -219,54 +209,35 @@ def _answer(batch: Batch, item: Item, output: Arrays | ModelError, report: Repor
         prediction_id=item.prediction_id or item.hold_id,
         hold_id=item.hold_id,
         version_path=version.path,
-        signature=_signature(batch.version_id),
+        signature=loading.signature_of(batch.version_id),
         arrays=output,
         is_batch=item.is_batch,
         rows=item.rows,
         batch_rows=report.batch_rows,
         queue_us=report.queue_us,
         run_us=report.run_us,
+        start_us=loading.start_us(batch.version_id, report.accepted_at, report.completed_at),
         cost_nanos=report.cost_nanos,
         currency=report.terms.plan.currency,
         price_version_id=item.price_version_id,
+        input_tokens=item.input_tokens,
     )
     return plain(answer.as_json())
 
 
-def _confirmed(reply: Reply, ours: Sequence[bool]) -> Reply:
+def _confirmed(reply: Reply, ours: Sequence[bool], capture_us: int) -> Reply:
     results = [
         Result(one.outcome, one.cost_nanos, is_ours, one.error)
         for one, is_ours in zip(reply.results, ours, strict=True)
     ]
-    return Reply(results, reply.arrays, reply.queue_us, reply.run_us, reply.batch_rows)
+    return replace(reply, results=results, capture_us=capture_us)
 
 
 def _send(batch_id: str, reply: Reply) -> None:
     key = reply_key(batch_id)
-    pipeline = redis_client(PREDICT_DB).pipeline(transaction=False)
-    pipeline.rpush(key, pack_reply(reply))
-    pipeline.pexpire(key, settings.PREDICT_TIMEOUT_SECONDS * 1000)
-    # What says that the batch is taken stays: a late message must not start it again.
-    pipeline.unlink(batch_key(batch_id), staged_key(batch_id))
-    pipeline.execute()
-
-
-def preload() -> None:
-    """Load what the catalogue offers, before the first caller waits for it."""
-    for version_id in MLModel.objects.filter(current_version__isnull=False).values_list(
-        "current_version", flat=True
-    ):
-        try:
-            session_of(version_id)
-        except Exception:  # one damaged model must not keep the others from being served
-            logger.exception("version %s cannot be loaded", version_id)
-
-
-def loaded() -> list[dict[str, Any]]:
-    """Return what is in memory, for the console."""
-    sizes = sessions.loaded()
-    found = ModelVersion.objects.filter(pk__in=sizes).select_related("model__owner")
-    return [
-        {"version": version.path, "runtime": version.runtime, "bytes": sizes[version.pk]}
-        for version in found
-    ]
+    predict_link().ask(
+        ("RPUSH", key, pack_reply(reply)),
+        ("PEXPIRE", key, settings.PREDICT_TIMEOUT_SECONDS * 1000),
+        # What says that the batch is taken stays: a late message must not start it again.
+        ("UNLINK", batch_key(batch_id), staged_key(batch_id)),
+    )

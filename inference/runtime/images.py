@@ -6,6 +6,8 @@ import base64
 import binascii
 import io
 import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +17,14 @@ from inference.runtime.errors import InputError
 from inference.runtime.signature import TensorSpec
 
 MAX_PIXELS = 4_000_000
+_UNREADABLE = (
+    UnidentifiedImageError,
+    Image.DecompressionBombError,
+    OSError,
+    SyntaxError,
+    ValueError,
+    Warning,
+)
 _HEADERS = ("data:image/png;base64,", "data:image/jpeg;base64,")
 
 
@@ -27,34 +37,75 @@ def from_data_url(text: str, spec: TensorSpec, param: str) -> NDArray[np.float32
     Raises:
         InputError: `invalid_image`.
     """
-    if not text.startswith(_HEADERS):
-        raise InputError(
-            "invalid_image", "An image is a data URL: data:image/png;base64,… or jpeg.", param
-        )
-    try:
-        data = base64.b64decode(text.partition(",")[2], validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise InputError("invalid_image", "The data URL is not valid base64.", param) from error
-    return from_bytes(data, spec, param)
+    return from_bytes(_file_of_url(text, param), spec, param)
 
 
 def from_bytes(data: bytes, spec: TensorSpec, param: str) -> NDArray[np.float32]:
     """Decode the bytes of a PNG or JPEG file; see `from_data_url`."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data), formats=("PNG", "JPEG"))
-            if image.width * image.height > MAX_PIXELS:
+    rows: NDArray[np.float32] = stack([data], spec, param)[0]
+    return rows
+
+
+def stack(files: Sequence[bytes], spec: TensorSpec, param: str) -> NDArray[np.float32]:
+    """Decode several files.
+
+    Returns:
+        Array (files, *shape), float32.
+
+    Raises:
+        InputError: `invalid_image`; also if all together have more than MAX_PIXELS: a small file
+            can hold a large picture.
+    """
+    if not files:
+        raise InputError("invalid_shape", "There is no image.", param)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            opened = [Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) for data in files]
+            if sum(image.width * image.height for image in opened) > MAX_PIXELS:
                 raise InputError(
-                    "invalid_image", f"The image has more than {MAX_PIXELS} pixels.", param
+                    "invalid_image", f"The input has more than {MAX_PIXELS} pixels.", param
                 )
-            return _to_array(image, spec)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Warning) as error:
-        if isinstance(error, InputError):
-            raise
+            return np.stack([_to_array(image, spec) for image in opened])
+        except _UNREADABLE as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(
+                "invalid_image", "The image is not a readable PNG or JPEG.", param
+            ) from error
+
+
+def file_of(value: Any, param: str) -> bytes:
+    """Return the file of an image in JSON: a data URL, or TensorFlow Serving's `{"b64": "…"}`.
+
+    Raises:
+        InputError: It is neither.
+    """
+    if isinstance(value, str):
+        return _file_of_url(value, param)
+    if isinstance(value, Mapping) and value.keys() == {"b64"} and isinstance(value["b64"], str):
+        return from_base64(value["b64"], param)
+    raise InputError("invalid_type", "Send all images in the same form.", param)
+
+
+def _file_of_url(text: str, param: str) -> bytes:
+    if not text.startswith(_HEADERS):
         raise InputError(
-            "invalid_image", "The image is not a readable PNG or JPEG.", param
-        ) from error
+            "invalid_image", "An image is a data URL: data:image/png;base64,… or jpeg.", param
+        )
+    return from_base64(text.partition(",")[2], param)
+
+
+def from_base64(text: str, param: str) -> bytes:
+    """Return what a text stands for.
+
+    Raises:
+        InputError: `invalid_image`.
+    """
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise InputError("invalid_image", "The image is not valid base64.", param) from error
 
 
 def _to_array(image: Image.Image, spec: TensorSpec) -> NDArray[np.float32]:

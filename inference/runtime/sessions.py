@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -73,15 +75,47 @@ def _set_threads(tf: Any, threads: int) -> None:
         return
 
 
-def open_session(runtime: str, path: Path, *, threads: int = 1) -> Session:
+class SlowSession:
+    """For measurements: sleeps for each row, one batch at a time, as a busy device would."""
+
+    def __init__(self, session: Session, row_seconds: float) -> None:
+        self._session, self._row_seconds = session, row_seconds
+        self._device = threading.Lock()
+        self.size_bytes = session.size_bytes
+
+    def run(self, arrays: Arrays) -> Arrays:
+        """Compute one batch, slowly."""
+        with self._device:
+            time.sleep(self._row_seconds * len(next(iter(arrays.values()))))
+        return self._session.run(arrays)
+
+
+def import_runtime(runtime: str) -> None:
+    """Import what `open_session` needs, which takes seconds the first time in a process."""
+    if runtime == "onnx":
+        import onnxruntime  # noqa: F401
+    else:
+        import tensorflow  # noqa: F401
+
+
+def open_session(runtime: str, path: Path, *, threads: int = 1, kind: str = "tensor") -> Session:
     """Open a model file.
 
     Args:
         runtime: "onnx" (path of the file) or "tensorflow" (path of the SavedModel folder).
+        kind: Of the signature's first input: models of text have sessions of their own.
 
     Raises:
         ValueError: The runtime is unknown.
     """
+    if runtime == "onnx" and kind == "prompt":
+        from inference.runtime.writers import WriterSession
+
+        return WriterSession(path, threads=threads)
+    if runtime == "onnx" and kind == "text":
+        from inference.runtime.embedders import EmbedderSession
+
+        return EmbedderSession(path, threads=threads)
     if runtime == "onnx":
         return OnnxSession(path, threads=threads)
     if runtime == "tensorflow":
