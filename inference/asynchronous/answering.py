@@ -1,0 +1,73 @@
+"""How POST /v1/predictions answers with `Prefer`: 202 and the row, or what came of it in time."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from accounts import rate_headers
+from billing import caps
+from inference import limits, predictions, streams
+from inference.answers import dumps
+from inference.asynchronous import accepting, snapshots
+from inference.asynchronous.events import SOURCE
+from inference.faces.http import Header, HttpAnswer
+from inference.models import Prediction
+from inference.predictions import in_database
+
+if TYPE_CHECKING:
+    from inference.asynchronous.accepting import Accepted
+    from inference.asynchronous.wishes import Wish
+    from inference.predictions import Call
+
+
+async def answer(call: Call, wish: Wish) -> HttpAnswer:
+    """Accept a prediction and wait for its end as long as the caller wishes.
+
+    Raises:
+        MercatoError: It was not accepted; nothing was charged.
+    """
+    served = await predictions.find(call)
+    served.require_rows()
+    checked = predictions.decode(call, served)
+    counted = await limits.enter(call.caller, checked.rows)
+    try:
+        # Who waits for the end does not run: only the request itself is one at a time.
+        accepted = await in_database(accepting.accept, call, wish, served, checked.rows)
+    finally:
+        limits.leave(counted)
+    prediction = accepted.prediction
+    if wish.wait_seconds and not prediction.is_ended:
+        await streams.wait_ended(SOURCE, prediction.pk, wish.wait_seconds)
+        prediction = await in_database(_read, prediction)
+    body = await in_database(partial(snapshots.as_json, prediction, with_input=False))
+    left: tuple[Header, ...] = ()
+    if accepted.admission is not None:
+        left = caps.headers(accepted.admission)
+    if counted is not None and counted.standing is not None:
+        left = rate_headers.join(b", ", left, counted.standing.headers)
+    return _write(accepted, prediction, wish, body, left)
+
+
+def _read(prediction: Prediction) -> Prediction:
+    # Forgotten meanwhile: what was accepted is what is known.
+    return Prediction.objects.with_version().filter(pk=prediction.pk).first() or prediction
+
+
+def _write(
+    accepted: Accepted,
+    prediction: Prediction,
+    wish: Wish,
+    body: dict[str, Any],
+    left: tuple[Header, ...],
+) -> HttpAnswer:
+    headers: list[Header] = [(b"preference-applied", wish.applied.encode())]
+    if not prediction.is_ended:
+        headers.append((b"location", f"/v1/predictions/{prediction.pk}".encode()))
+        headers.append((b"retry-after", b"1"))
+    elif body["cost"]:
+        headers.append((b"mercato-cost", body["cost"]["amount"].encode()))
+    if not accepted.is_new:
+        headers.append((b"idempotent-replayed", b"true"))
+    status = 200 if prediction.is_ended else 202
+    return HttpAnswer(dumps(body), status=status, headers=(*headers, *left))

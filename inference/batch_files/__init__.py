@@ -1,0 +1,1 @@
+"""Batch files: uploaded, checked, priced, run in chunks, downloaded."""

@@ -1,0 +1,38 @@
+"""Live calls come first: a worker's batch files wait while it has a call to answer.
+
+Not for ever: a piece of a file runs when calls have not left a gap for a while, so that a file
+under a steady load of calls is slow but ends.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+# Seconds that a piece of a file waits for a gap between calls.
+PATIENCE = 0.25
+
+_changed = threading.Condition()
+_running = 0
+
+
+@contextmanager
+def live_call() -> Iterator[None]:
+    """Say that a batch of live calls is being run."""
+    global _running
+    with _changed:
+        _running += 1
+    try:
+        yield
+    finally:
+        with _changed:
+            _running -= 1
+            if not _running:
+                _changed.notify_all()
+
+
+def wait(seconds: float = PATIENCE) -> bool:
+    """Wait until no live call runs in this process; False if there was no gap in time."""
+    with _changed:
+        return _changed.wait_for(lambda: not _running, timeout=seconds)

@@ -1,0 +1,252 @@
+"""Runs one chunk: money set aside, rows run, results written, rows charged; in this order.
+
+Results are on disk before the charge is committed, and the row that names them is written in the
+transaction of the charge. So whoever dies in between leaves either nothing that counts, or all.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+
+from django.conf import settings
+
+from accounts.errors import MercatoError
+from accounts.keys import Caller
+from billing import alerts, crashes, holds
+from billing.models import Hold
+from billing.money import decimal_text
+from billing.reports import Report, Terms
+from inference import loading
+from inference.answers import dumps
+from inference.batch_files import estimates, giving_way, leases, records, store
+from inference.batch_files.errors import ROW_FAILURES
+from inference.batch_files.leases import Lease, LeaseLostError
+from inference.batch_files.records import Record
+from inference.batch_files.rows import RowError, RowReader
+from inference.models import BatchFile
+from inference.runtime import batches, tensors
+from inference.runtime.errors import ModelError
+from inference.runtime.sessions import Arrays, Session
+
+# A chunk is one charge; a piece of it is one call of the model. Between pieces live calls go first.
+PIECE_ROWS = 32
+
+logger = logging.getLogger(__name__)
+_terms = cache(estimates.terms)
+
+
+class StoppingError(Exception):
+    """The worker is asked to stop: another one runs the chunk."""
+
+
+@dataclass(slots=True)
+class Entry:
+    """One row of the chunk: what it is, then what became of it."""
+
+    place: int
+    record: Record
+    id: str = ""
+    input: tensors.Input | None = None
+    error: RowError | None = None
+    output: Arrays | ModelError | None = None
+    report: Report | None = None
+
+
+def run_next(
+    owner: str, is_stopping: Callable[[], bool], labels: Mapping[str, str] | None = None
+) -> bool:
+    """Run the next chunk; False if none waits.
+
+    Args:
+        is_stopping: Returns whether the worker is asked to stop; looked at between pieces.
+        labels: What the worker can do; versions that need more are left to others.
+    """
+    lease = leases.claim(owner, labels or {})
+    if lease is None:
+        return False
+    try:
+        _run(lease, owner, is_stopping)
+    except (LeaseLostError, StoppingError):
+        leases.give_back(lease)
+    except FileNotFoundError:
+        leases.give_back(lease)
+        leases.fail(lease.batch.pk, "file_lost", "The file is not in the data folder any more.")
+    return True
+
+
+def _run(lease: Lease, owner: str, is_stopping: Callable[[], bool]) -> None:
+    batch = lease.batch
+    if batch.api_key is not None and not batch.api_key.is_usable:
+        leases.give_back(lease)
+        leases.fail(batch.pk, "key_revoked", "The key that started it is not accepted any more.")
+        return
+    entries = _entries(lease)
+    if lease.chunk.losses >= leases.MAX_LOSSES:
+        _give_up(entries)
+    runnable = [entry for entry in entries if entry.input is not None]
+    terms = _terms(batch.price_version_id, batch.share_version_id, batch.model_version_id)
+    if runnable:
+        if not _is_loaded(lease) or not _reserve(lease, runnable, terms):
+            return
+        for piece in _pieces(runnable):
+            if is_stopping():
+                raise StoppingError
+            giving_way.wait()
+            leases.renew(lease)
+            with loading.using(batch.model_version_id) as session:
+                _compute(lease, piece, session, terms, owner)
+            crashes.point("batch_file.computed")
+    size = store.write(store.result(lease.chunk), _lines(lease, entries))
+    crashes.point("batch_file.written")
+    reports = [entry.report for entry in runnable if entry.report is not None]
+    succeeded = sum(report.outcome == "succeeded" for report in reports)
+    leases.finish(lease, reports, succeeded=succeeded, result_bytes=size)
+
+
+def _entries(lease: Lease) -> list[Entry]:
+    """Read and check the rows of the chunk."""
+    batch, chunk = lease.batch, lease.chunk
+    reader = RowReader(loading.signature_of(batch.model_version_id), batch.columns)
+    with store.source(batch.pk).open("rb") as stream:
+        found = records.read(
+            stream,
+            is_csv=batch.format == BatchFile.Format.CSV,
+            offset=chunk.offset,
+            line=chunk.first_line - 1,
+            max_bytes=settings.BATCH_MAX_LINE_BYTES,
+        )
+        entries = [
+            Entry(place, record) for place, record in enumerate(itertools.islice(found, chunk.rows))
+        ]
+    for entry in entries:
+        try:
+            row = reader.read(entry.record)
+        except RowError as error:
+            entry.error = error
+        else:
+            entry.id, entry.input = row.id, row.input
+    return entries
+
+
+def _give_up(entries: Sequence[Entry]) -> None:
+    """Fail the rows among which is one that kills workers; nobody can say which."""
+    for entry in entries:
+        if entry.input is not None:
+            entry.input = None
+            entry.error = RowError("worker_lost", ROW_FAILURES["worker_lost"])
+
+
+def _is_loaded(lease: Lease) -> bool:
+    try:
+        loading.session_of(lease.batch.model_version_id)
+    except Exception:  # a damaged file may raise anything; the file waits until it is put right
+        logger.exception("version %s cannot be loaded", lease.batch.model_version_id)
+        leases.give_back(lease)
+        leases.pause(lease.batch.pk, "not_loaded", "The model cannot be loaded at the moment.")
+        return False
+    return True
+
+
+def _reserve(lease: Lease, entries: Sequence[Entry], terms: Terms) -> bool:
+    """Set the money of all rows aside; without it the file waits, or ends, as its owner chose."""
+    batch, now = lease.batch, datetime.now(UTC)
+    caller = Caller(batch.organization_id, batch.organization.slug, batch.api_key_id, batch.user_id)
+    try:
+        holds.reserve_together(
+            [
+                holds.prepare(
+                    caller,
+                    terms.plan,
+                    share_version_id=batch.share_version_id,
+                    quantities=estimates.quantities(entry.record.size),
+                    source=Hold.Source.BATCH,
+                    accepted_at=now,
+                    expires_at=leases.holds_until(),
+                    model_version_id=batch.model_version_id,
+                    request_id=str(batch.pk),
+                    hold_id=lease.hold_id(entry.place),
+                )
+                for entry in entries
+            ]
+        )
+    except MercatoError as error:
+        alerts.note_refusals([error])
+        leases.give_back(lease)
+        if batch.when_refused == BatchFile.WhenRefused.FAIL:
+            leases.fail(batch.pk, error.code, error.message)
+        else:
+            leases.pause(batch.pk, error.code, error.message)
+        return False
+    crashes.point("batch_file.reserved")
+    leases.resume(batch)
+    return True
+
+
+def _pieces(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
+    for start in range(0, len(entries), PIECE_ROWS):
+        yield entries[start : start + PIECE_ROWS]
+
+
+def _compute(
+    lease: Lease, piece: Sequence[Entry], session: Session, terms: Terms, owner: str
+) -> None:
+    arrays = batches.join([entry.input.arrays for entry in piece if entry.input is not None])
+    started = time.perf_counter_ns()
+    outputs = batches.run(session, arrays, [1] * len(piece))
+    run_us = (time.perf_counter_ns() - started) // 1000
+    now = datetime.now(UTC)
+    for entry, output in zip(piece, outputs, strict=True):
+        failed = isinstance(output, ModelError)
+        outcome = "model_error" if failed else "succeeded"
+        quantities = estimates.quantities(entry.record.size)
+        entry.input, entry.output = None, output
+        entry.report = Report(
+            hold_id=lease.hold_id(entry.place),
+            outcome=outcome,
+            terms=terms,
+            quantities=quantities,
+            organization_id=lease.batch.organization_id,
+            reserved_nanos=estimates.row_nanos(terms.plan, entry.record.size),
+            accepted_at=now,
+            completed_at=now,
+            model_version_id=lease.batch.model_version_id,
+            failure=outcome if failed else "",
+            run_us=run_us,
+            batch_rows=len(piece),
+            worker=owner,
+        )
+
+
+def _lines(lease: Lease, entries: Sequence[Entry]) -> Iterator[bytes]:
+    """Write a line of JSON per row, in the order of the file."""
+    signature = loading.signature_of(lease.batch.model_version_id)
+    for entry in entries:
+        line: dict[str, Any] = {
+            "row": lease.chunk.first_row + entry.place,
+            "line": entry.record.line,
+            "id": entry.id or None,
+            "status": "failed",
+            "output": None,
+            "error": None,
+            "cost": "0",
+            "hold": None,
+        }
+        if entry.report is not None:
+            line["cost"] = decimal_text(entry.report.cost_nanos)
+            if entry.report.is_captured:
+                line["hold"] = str(entry.report.hold_id)
+        if entry.error is not None:
+            line["error"] = {"code": entry.error.code, "message": entry.error.message}
+        elif isinstance(entry.output, dict):
+            line["status"] = "succeeded"
+            line["output"] = tensors.encode(entry.output, signature, is_batch=False)
+        else:
+            line["error"] = {"code": "model_error", "message": ROW_FAILURES["model_error"]}
+        yield dumps(line) + b"\n"
