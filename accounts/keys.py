@@ -12,8 +12,9 @@ from datetime import datetime, timedelta
 from django.db.models import Q
 from django.utils import timezone
 
-from accounts import audit
+from accounts import audit, limits
 from accounts.errors import AuthenticationError
+from accounts.limits import Limit
 from accounts.models import ApiKey, Organization, User
 
 SCOPES = ("predict", "train", "read", "billing", "webhooks")
@@ -36,6 +37,8 @@ class Caller:
     api_key_id: int | None = None
     user_id: int | None = None
     scopes: frozenset[str] = frozenset(SCOPES)
+    # How fast it may call; empty: as fast as it can.
+    limits: tuple[Limit, ...] = ()
 
 
 def issue(
@@ -126,6 +129,7 @@ def authenticate(secret: str) -> Caller:
         organization_slug=key.organization.slug,
         api_key_id=key.pk,
         scopes=frozenset(key.scopes),
+        limits=limits.of(key.organization, key),
     )
     _touch(key)
     _remember(key.digest, caller)

@@ -7,6 +7,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
+from accounts.models.limits import Limited
 from accounts.models.organizations import Organization
 
 
@@ -23,7 +24,7 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
         return self.filter(Q(expires_at=None) | Q(expires_at__gt=now), revoked_at=None)
 
 
-class ApiKey(models.Model):
+class ApiKey(Limited):
     """A secret that lets a program act for an organization; only its hash is stored."""
 
     organization = models.ForeignKey(Organization, models.CASCADE, related_name="keys")

@@ -6,10 +6,12 @@ from django.conf import settings
 from django.core.validators import RegexValidator
 from django.db import models
 
+from accounts.models.limits import Limited
+
 SLUG = RegexValidator(r"^[a-z0-9](?:[a-z0-9-]{0,37}[a-z0-9])?$")
 
 
-class Organization(models.Model):
+class Organization(Limited):
     """A tenant: it owns models and keys, and it pays."""
 
     slug = models.CharField(max_length=39, unique=True, validators=[SLUG])
