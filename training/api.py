@@ -8,20 +8,20 @@ from typing import Any, cast
 from uuid import UUID
 
 import orjson
-from django.http import StreamingHttpResponse
+from django.http import HttpResponseBase
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
-from rest_framework.negotiation import DefaultContentNegotiation
-from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts import paging
+from accounts import paging, rate_headers
 from accounts.authentication import caller_of, organization_of
 from accounts.errors import InvalidRequestError, NotFoundError
 from billing import caps, ceilings
 from catalog.publishing import Text
+from inference import limits, stream_door
+from inference.prediction_api import AnyAccept
 from training import events, jobs, publishing
 from training.models import Job
 from training.models.jobs import JobQuerySet
@@ -97,10 +97,12 @@ class TrainingList(APIView):
             quote=text(body, "quote", limit=64),
             ceiling_nanos=ceilings.read(request.headers.get(ceilings.HEADER, "")),
         )
-        job, is_new = jobs.start(caller_of(request), wanted)
+        caller = caller_of(request)
+        counted = limits.count(caller.limits)
+        job, is_new = jobs.start(caller, wanted)
         headers = {"Location": f"/v1/trainings/{job.pk}"}
-        if job.hold is not None:
-            headers |= dict(caps.of_hold(job.hold))
+        left = caps.of_hold(job.hold) if job.hold is not None else ()
+        headers |= dict(rate_headers.join(", ", left, counted.texts))
         if not is_new:
             headers["Idempotent-Replayed"] = "true"
         return Response(job_json(job), status=201, headers=headers)
@@ -159,36 +161,22 @@ class TrainingPublish(APIView):
         return Response(job_json(job))
 
 
-class _AnyAccept(DefaultContentNegotiation):
-    """Errors of a stream are JSON, whatever the client accepts."""
-
-    def select_renderer(
-        self, request: Request, renderers: Any, format_suffix: str | None = None
-    ) -> tuple[BaseRenderer, str]:
-        """Return the first renderer."""
-        return renderers[0], renderers[0].media_type
-
-
 class TrainingEvents(APIView):
     """A training as server-sent events."""
 
     scope = "read"
-    content_negotiation_class = _AnyAccept
+    content_negotiation_class = AnyAccept
 
     @extend_schema(
         operation_id="trainings_events",
         responses={(200, "text/event-stream"): OpenApiTypes.STR},
         parameters=[OpenApiParameter("Last-Event-ID", str, OpenApiParameter.HEADER)],
     )
-    def get(self, request: Request, job_id: UUID) -> StreamingHttpResponse:
+    def get(self, request: Request, job_id: UUID) -> HttpResponseBase:
         """Stream what happens until the training has ended."""
         job = _job(request, job_id)
-        return StreamingHttpResponse(
-            events.stream(job, request.headers.get("Last-Event-ID", "")),
-            content_type="text/event-stream",
-            # A proxy that collects the answer first would keep everything until the end.
-            headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
-        )
+        last = request.headers.get("Last-Event-ID", "")
+        return stream_door.respond(request._request, events.stream(job, last))
 
 
 class RecipeList(APIView):
@@ -199,7 +187,7 @@ class RecipeList(APIView):
     @extend_schema(operation_id="training_recipes_list", responses=ListOfRecipes)
     def get(self, request: Request) -> Response:
         """List the recipes with their data, bounds, defaults and what they would cost."""
-        data = [recipe_json(recipe) for recipe in RECIPES.values()]
+        data = [recipe_json(recipe) for recipe in RECIPES.values() if recipe.is_trained]
         return Response({"object": "list", "data": data, "has_more": False, "next_cursor": None})
 
 

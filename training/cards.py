@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from catalog.publishing import Text
+from training import text_cards
 from training.recipes import Recipe
-from training.recipes.catalogue import DIGITS, LINE, MNIST
+from training.recipes.catalogue import DIGITS, EMBEDDING, LINE, MNIST, TEXT
 
 _DATA = {
     DIGITS: Text(
@@ -56,6 +57,8 @@ _NUMBER_LIMITS = Text(
 
 def summary(recipe: Recipe, result: Mapping[str, Any]) -> Text:
     """Return one sentence for the catalogue."""
+    if recipe.task in {TEXT, EMBEDDING}:
+        return text_cards.summary(recipe, result)
     data = _NAMES[result["training"]["data"]]
     if not recipe.is_classifier:
         return Text(
@@ -71,6 +74,12 @@ def summary(recipe: Recipe, result: Mapping[str, Any]) -> Text:
 
 def card(recipe: Recipe, result: Mapping[str, Any]) -> Text:
     """Return the model card as Markdown."""
+    if recipe.task in {TEXT, EMBEDDING}:
+        parts = text_cards.sections(recipe, result)
+        return Text(
+            _markdown([(title, text.en) for title, _, text in parts]),
+            _markdown([(title, text.zh) for _, title, text in parts]),
+        )
     limits = _IMAGE_LIMITS if recipe.is_classifier else _NUMBER_LIMITS
     data = _DATA[result["training"]["data"]]
     rows = result["training"]["rows"]

@@ -65,6 +65,8 @@ def dataset_folders() -> list[Path]:
 
 def is_available(recipe: Recipe) -> bool:
     """Whether tenants can train a recipe on this site."""
+    if not recipe.is_trained:
+        return False
     return recipe.framework != "pytorch" or torch_learner.installed()
 
 
@@ -80,6 +82,10 @@ def require_available(recipe: Recipe, data_name: str) -> None:
     Raises:
         RecipeUnavailableError, DataUnavailableError
     """
+    if not recipe.is_trained:
+        raise RecipeUnavailableError(
+            f"{recipe.name} was trained elsewhere and cannot be trained here.", param="recipe"
+        )
     if not is_available(recipe):
         raise RecipeUnavailableError(
             f"{recipe.name} needs PyTorch, which is not installed on this site.", param="recipe"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ from catalog.publishing import Build, Text
 from training import cards
 from training.errors import NotPublishableError
 from training.models import Job
-from training.recipes import RECIPES
+from training.recipes import RECIPES, Recipe
+from training.recipes.catalogue import TEXT
 
 # The organization whose models every site starts with.
 PUBLISHER = "mercato"
@@ -98,14 +100,19 @@ def _build(
         runtime=result["measurements"]["runtime"],
         signature=result["signature"],
         files={kind: folder / path for kind, path in result["files"].items()},
-        price={"row": (nanos, 1)},
+        price=recipe.prices if price_nanos is None and recipe.prices else {"row": (nanos, 1)},
         parameters=result["parameters"],
         metrics=result["metrics"],
         training=result["training"],
         measurements=result["measurements"],
         examples=result["examples"],
-        outcome_policy=DEFAULT_POLICY,
+        outcome_policy=_policy(recipe),
     )
+
+
+def _policy(recipe: Recipe) -> Mapping[str, int]:
+    """Who hangs up while a text is written pays for what was written until then."""
+    return {**DEFAULT_POLICY, "canceled": 100} if recipe.task == TEXT else DEFAULT_POLICY
 
 
 def publish_wanted(job: Job) -> None:

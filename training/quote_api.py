@@ -17,7 +17,7 @@ from accounts.errors import InvalidRequestError, NotFoundError
 from accounts.idempotency import once
 from billing import quotes as books
 from inference.asgi import MAX_BODY_BYTES
-from inference.predictions import MAX_ROWS
+from inference.runtime.tensors import MAX_ROWS
 from training import jobs, quotes
 from training.serializers import mapping, require_known
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from accounts.errors import InvalidRequestError
 from accounts.keys import Caller
 from billing import outcomes, quotes, shares
 from billing.models import Quote
@@ -28,13 +29,18 @@ def of_prediction(caller: Caller, ref: str, *, rows: int | None, value: Any, siz
         MercatoError: The input does not fit the signature.
     """
     served = versions.resolve(ref, caller)
-    if rows is None:
-        rows = predictions.count_rows(value, served.signature)
+    plan = served.terms.plan
+    counted = predictions.count(value, served.signature) if rows is None else {"row": rows}
+    quantities = {"call": 1, "byte": size} | counted
+    if not plan.components.keys() & quantities.keys():
+        raise InvalidRequestError(
+            "The price of this model counts tokens: ask with `input`.", param="input"
+        )
     return quotes.make(
         caller.organization_id,
-        served.terms.plan,
+        plan,
         share_version_id=served.share_version_id,
-        quantities={"call": 1, "row": rows, "byte": size},
+        quantities=quantities,
         model_version_id=served.version_id,
         subject={"model": served.path},
     )

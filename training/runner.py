@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from training import limits, sandbox
+from training.recipes import text_data
 from training.recipes.data import DataUnavailableError
 from training.recipes.execute import Plan, RecipeUnavailableError, execute
 from training.recipes.hyperparameters import Hyperparameters
@@ -127,7 +128,7 @@ def _shut_in(spec: Mapping[str, Any]) -> str:
     root = Path(__file__).resolve().parent.parent
     own, *earlier = (Path(folder) for folder in spec["folders"])
     own.mkdir(parents=True, exist_ok=True)
-    code = [root / "training", root / "inference"]
+    code = [root / "training", root / "inference", *text_data.documents()]
     datasets = [Path(folder) for folder in spec["datasets"]]
     return sandbox.enter(read=[*code, *earlier, *datasets], write=[own], list_names=[root])
 

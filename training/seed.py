@@ -9,7 +9,7 @@ from accounts.models import Organization
 from catalog.models import MLModel
 from training import estimates, jobs, publishing
 from training.models import Job
-from training.recipes import RECIPES
+from training.recipes import RECIPES, embedder_run
 from training.recipes.catalogue import DIGITS, MNIST
 
 
@@ -23,7 +23,14 @@ def missing() -> list[tuple[str, str]]:
             owner__slug=publishing.PUBLISHER, name__in=RECIPES, versions__isnull=False
         ).values_list("name", flat=True)
     )
-    return [(name, name) for name in RECIPES if name not in there]
+    return [(name, name) for name in _made_here() if name not in there]
+
+
+def _made_here() -> list[str]:
+    """Return the recipes for which this machine has what they need."""
+    return [
+        name for name, recipe in RECIPES.items() if recipe.is_trained or embedder_run.installed()
+    ]
 
 
 def enqueue(organization: Organization) -> int:
@@ -57,8 +64,8 @@ def progress() -> dict[str, Any]:
         newest[job.publish_as] = job
     running = next((job for job in newest.values() if job.state in Job.RUNNING), None)
     return {
-        "done": len(RECIPES) - len(names),
-        "total": len(RECIPES),
+        "done": len(_made_here()) - len(names),
+        "total": len(_made_here()),
         "failed": [name for name, job in newest.items() if _has_failed(job)],
         "running": running.publish_as if running else "",
         "fraction": float(running.progress.get("fraction", 0.0)) if running else 0.0,

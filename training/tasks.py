@@ -22,7 +22,7 @@ def _is_job_worker(sender: Any) -> bool:
 def _begin(sender: Any = None, **_: Any) -> None:
     if not _is_job_worker(sender):
         return
-    heartbeat = Heartbeat(str(sender.hostname), Worker.Kind.JOB, settings.JOB_POOL, list)
+    heartbeat = Heartbeat(str(sender.hostname), Worker.Kind.JOB, settings.JOB_POOL)
     _heartbeat.append(heartbeat)
     heartbeat.start()
     # Rings that came while no worker listened may have expired.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from django.http import Http404, HttpResponse, HttpResponseBase, StreamingHttpResponse
+from django.http import Http404, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext
 from django.views.decorators.cache import never_cache
@@ -21,6 +21,7 @@ from accounts.sessions import (
 )
 from catalog.models import ModelVersion
 from catalog.publishing import Text
+from inference import stream_door
 from training import costs, estimates, events, jobs, publishing
 from training.errors import FAILURES, NotCancelableError
 from training.forms import DATA_NAMES, PublishForm, TrainingForm
@@ -134,12 +135,8 @@ async def training_events(request: ConsoleRequest, job_id: UUID) -> HttpResponse
     job = await Job.objects.visible_to(request.organization).filter(pk=job_id).afirst()
     if job is None:
         raise Http404
-    return StreamingHttpResponse(
-        events.stream(job, request.headers.get("Last-Event-ID", "")),
-        content_type="text/event-stream",
-        # A proxy that collects the answer first would keep everything until the end.
-        headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
-    )
+    last = request.headers.get("Last-Event-ID", "")
+    return stream_door.respond(request, events.stream(job, last))
 
 
 def _publish(job: Job, data: dict[str, Any], request: ConsoleRequest) -> ModelVersion:
@@ -166,7 +163,8 @@ def _job(request: ConsoleRequest, job_id: UUID) -> Job:
 def _recipe(name: str) -> Recipe:
     """Return the recipe of the address; the first that works here if it names none."""
     usable = [recipe for recipe in RECIPES.values() if estimates.is_available(recipe)]
-    return RECIPES.get(name) or usable[0]
+    named = RECIPES.get(name)
+    return named if named is not None and named.is_trained else usable[0]
 
 
 def _form_page(form: TrainingForm) -> dict[str, Any]:
@@ -179,6 +177,7 @@ def _form_page(form: TrainingForm) -> dict[str, Any]:
         "recipes": [
             {"recipe": recipe, "is_available": estimates.is_available(recipe)}
             for recipe in RECIPES.values()
+            if recipe.is_trained
         ],
     }
 

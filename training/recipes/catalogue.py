@@ -1,4 +1,4 @@
-"""The six recipes as data: what a page can show without loading a framework."""
+"""The recipes as data: what a page can show without loading a framework."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Any
 
 from training.recipes.hyperparameters import Hyperparameters
 
-DIGITS, MNIST, LINE = "digits", "mnist", "line"
+DIGITS, MNIST, LINE, DOCS, NONE = "digits", "mnist", "line", "docs", "none"
+TEXT, EMBEDDING = "text-generation", "sentence-embedding"
 # Rows a training reads in one epoch.
-TRAINING_ROWS = {DIGITS: 1258, MNIST: 54_000, LINE: 800}
+TRAINING_ROWS = {DIGITS: 1258, MNIST: 54_000, LINE: 800, DOCS: 1195, NONE: 0}
 LABELS = [str(digit) for digit in range(10)]
 IMAGE_SIGNATURE: dict[str, Any] = {
     "inputs": [
@@ -27,6 +28,20 @@ IMAGE_SIGNATURE: dict[str, Any] = {
 NUMBER_SIGNATURE: dict[str, Any] = {
     "inputs": [{"name": "x", "datatype": "float32", "shape": [1], "kind": "number"}],
     "outputs": [{"name": "y", "datatype": "float32", "shape": [1]}],
+}
+# Number 0 stands for every character that is not listed.
+UNKNOWN = "\ufffd"
+VOCABULARY = UNKNOWN + "\n" + "".join(map(chr, range(32, 127))) + "–—…‘’“”·×→≤≥"
+_CHARACTERS = {"datatype": "int32", "shape": [1], "kind": "prompt"}
+TEXT_SIGNATURE: dict[str, Any] = {
+    "inputs": [_CHARACTERS | {"name": "prompt"}],
+    "outputs": [_CHARACTERS | {"name": "completion"}],
+    "vocabulary": VOCABULARY,
+    "context": 4096,
+}
+EMBEDDING_SIGNATURE: dict[str, Any] = {
+    "inputs": [{"name": "text", "datatype": "int32", "shape": [256], "kind": "text"}],
+    "outputs": [{"name": "embedding", "datatype": "float32", "shape": [384]}],
 }
 
 
@@ -64,6 +79,10 @@ class Recipe:
     epochs: dict[str, int] = field(default_factory=lambda: {DIGITS: 60, MNIST: 3})
     signature: dict[str, Any] = field(default_factory=lambda: IMAGE_SIGNATURE)
     price_nanos: int = 20_000
+    # Dimension → (nanos, for how many units), where a price per row would not fit.
+    prices: dict[str, tuple[int, int]] = field(default_factory=dict)
+    # False: the model was trained elsewhere, and is only brought into our form here.
+    is_trained: bool = True
     version: int = 1
 
     @property
@@ -169,6 +188,41 @@ RECIPES: dict[str, Recipe] = {
             epochs={LINE: 12},
             signature=NUMBER_SIGNATURE,
             price_nanos=1_000,
+        ),
+        Recipe(
+            name="docs-gru",
+            task=TEXT,
+            framework="tensorflow",
+            title_en="Text in the manner of Mercato's documents",
+            title_zh="Mercato 文档风格的文本生成",
+            architecture_en="Characters → embedding 48 → GRU 256 → Dense 109 softmax",
+            architecture_zh="字符 → 嵌入 48 → GRU 256 → Dense 109 softmax(字符级循环网络)",
+            cost=Cost(start_ms=15_000, row_us=4000, step_us=20_000),
+            learning_rate="0.003",
+            epochs={DOCS: 45},
+            signature=TEXT_SIGNATURE,
+            price_nanos=10_000,
+            prices={
+                "input_token": (20_000_000, 1_000_000),
+                "output_token": (100_000_000, 1_000_000),
+            },
+        ),
+        Recipe(
+            name="all-minilm-l6-v2",
+            task=EMBEDDING,
+            framework="pytorch",
+            title_en="Sentence embeddings, MiniLM",
+            title_zh="句向量 MiniLM",
+            architecture_en=(
+                "BERT encoder, 6 layers, 12 heads, width 384 → mean over tokens → length 1"
+            ),
+            architecture_zh="BERT 编码器,6 层,12 头,宽度 384 → 对词元取平均 → 归一化",
+            cost=Cost(start_ms=20_000, row_us=0, step_us=0),
+            epochs={NONE: 1},
+            signature=EMBEDDING_SIGNATURE,
+            price_nanos=5_000,
+            prices={"input_token": (20_000_000, 1_000_000)},
+            is_trained=False,
         ),
     ]
 }

@@ -2,45 +2,28 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
-from training.recipes import data, examples, shipped, torch_learner
-from training.recipes.catalogue import RECIPES, Recipe
-from training.recipes.checkpoints import sync_folder
+from training.recipes import data, embedder_run, examples, shipped, text_run, torch_learner
+from training.recipes.catalogue import EMBEDDING, RECIPES, TEXT, Recipe
 from training.recipes.data import DataSet
 from training.recipes.evaluation import held_out_metrics
-from training.recipes.hyperparameters import Hyperparameters
-from training.recipes.learner import Learner, StoppedError
+from training.recipes.learner import Learner
 from training.recipes.loop import Report, Run
 from training.recipes.measuring import PARITY_ROWS, Open, measure
+from training.recipes.plans import (
+    RESULT,
+    Plan,
+    RecipeUnavailableError,
+    complete,
+    fresh,
+    stage,
+)
 
-RESULT = "result"
+__all__ = ["RESULT", "Plan", "RecipeUnavailableError", "execute"]
 
-
-class RecipeUnavailableError(Exception):
-    """The recipe needs a framework that is not on this machine."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Everything a run is told."""
-
-    recipe: str
-    data: str
-    hyperparameters: Hyperparameters
-    # This attempt's folder, then those of earlier attempts.
-    folders: Sequence[Path]
-    # Where data sets may lie.
-    datasets: Sequence[Path] = ()
-    threads: int = 2
-    # Whether the file that comes with the code may stand in for a missing framework.
-    may_ship: bool = False
+_OF_TEXT = {TEXT: text_run.execute, EMBEDDING: embedder_run.execute}
 
 
 def execute(
@@ -59,15 +42,17 @@ def execute(
         ParityError: No export answers what the model answers.
     """
     recipe = RECIPES[plan.recipe]
+    if recipe.task in _OF_TEXT:
+        return _OF_TEXT[recipe.task](plan, report, should_stop)
     report({"event": "stage", "stage": "data"})
     rows = data.load(plan.data, plan.datasets)
-    folder = _fresh(plan.folders[0] / f"{RESULT}.part")
+    folder = fresh(plan.folders[0] / f"{RESULT}.part")
     learner, training = _learn(plan, recipe, rows, report, should_stop)
-    _stage("evaluating", report, should_stop)
+    stage("evaluating", report, should_stop)
     metrics = held_out_metrics(learner, rows.held_out, is_classifier=recipe.is_classifier)
-    _stage("exporting", report, should_stop)
+    stage("exporting", report, should_stop)
     files = learner.export(folder)
-    _stage("measuring", report, should_stop)
+    stage("measuring", report, should_stop)
     x = rows.held_out.x[:PARITY_ROWS]
     measurements = measure(files, recipe.signature, x, learner.predict(x), open_model)
     if isinstance(learner, shipped.ShippedLearner):
@@ -89,15 +74,8 @@ def execute(
         },
         "files": {kind: str(path.relative_to(folder)) for kind, path in files.items()},
     }
-    _complete(folder, plan.folders[0] / RESULT, result)
+    complete(folder, plan.folders[0] / RESULT, result)
     return result
-
-
-def _stage(name: str, report: Report, should_stop: Callable[[], str]) -> None:
-    reason = should_stop()
-    if reason:
-        raise StoppedError(reason)
-    report({"event": "stage", "stage": name})
 
 
 def _learn(
@@ -138,24 +116,3 @@ def _examples(recipe: Recipe, rows: DataSet, learner: Learner) -> list[dict[str,
     if not recipe.is_classifier:
         return examples.of_numbers(name)
     return examples.of_images(rows.held_out, learner.predict(rows.held_out.x), name)
-
-
-def _fresh(folder: Path) -> Path:
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    return folder
-
-
-def _complete(part: Path, final: Path, result: Mapping[str, Any]) -> None:
-    """Make the result appear whole: a reader finds all files or no folder."""
-    (part / "result.json").write_text(json.dumps(result))
-    for path in part.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-        else:
-            sync_folder(path)
-    sync_folder(part)
-    shutil.rmtree(final, ignore_errors=True)
-    part.rename(final)
-    sync_folder(final.parent)
