@@ -1,38 +1,127 @@
-"""The predict worker's only task, and what happens when the process starts and stops."""
+"""The predict worker's tasks, and what happens when the process starts and stops."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from celery import shared_task, signals
 from django.conf import settings
 
-from inference import worker
-from inference.models import Worker
-from inference.workers import Heartbeat
+from inference import bells, crashes, dispatch, garbage, loading, placing, registry, worker
+from inference.asynchronous import choosing, doorbell
+from inference.asynchronous.running import Runner
+from inference.batch_files import giving_way
+from inference.generation import engine, ringing
+from inference.members import Membership
+from inference.metrics import flushing
+from inference.routing import Route
+from inference.workers import labels
 
-_heartbeat: list[Heartbeat] = []
+_members: list[Membership] = []
+_runners: list[Runner] = []
+_DRAIN_SECONDS = 8.0
+
+
+def _is_predict_worker(sender: Any) -> bool:
+    return bool(sender.app.main == "predict")
 
 
 @signals.worker_init.connect
-def _begin(sender: Any = None, **_: Any) -> None:
-    if sender.app.main != "predict":
+def _prepare(sender: Any = None, **_: Any) -> None:
+    """Load what will be asked for; then take from the queue that is this process's alone."""
+    if not _is_predict_worker(sender):
         return
-    worker.preload()
-    heartbeat = Heartbeat(
-        str(sender.hostname), Worker.Kind.PREDICT, settings.PREDICT_POOL, worker.loaded
-    )
-    _heartbeat.append(heartbeat)
-    heartbeat.start()
+    flushing.start("predict")
+    crashes.node = str(sender.hostname)
+    able = labels()
+    loading.sessions.pin(placing.pinned(able))
+    loading.load_first(placing.first_loads(able))
+    name = registry.name_of(str(sender.hostname))
+    sender.app.amqp.queues.select_add(registry.worker_queue(name))
+
+
+@signals.worker_ready.connect
+def _begin(sender: Any = None, **_: Any) -> None:
+    if not _is_predict_worker(sender):
+        return
+    garbage.collect_rarely()
+    member = Membership(str(sender.hostname), settings.PREDICT_POOL, sender)
+    _members.append(member)
+    member.start()
+    runner = Runner(member.name, lambda: choosing.runnable(member.member()))
+    _runners.append(runner)
+    runner.start()
+
+
+@signals.worker_shutting_down.connect
+def _leave(**_: Any) -> None:
+    for runner in _runners:
+        runner.leave()
+    for member in _members:
+        member.leave()
+    bells.close()
 
 
 @signals.worker_shutdown.connect
-def _end(sender: Any = None, **_: Any) -> None:
-    for heartbeat in _heartbeat:
-        heartbeat.stop()
+def _end(**_: Any) -> None:
+    for runner in _runners:
+        runner.stop()
+    # While texts under way are finished, their gateways must see that this worker lives.
+    engine.drain(_DRAIN_SECONDS)
+    for member in _members:
+        member.stop()
+    flushing.stop()
+
+
+@shared_task(name="inference.listen")
+def listen() -> None:
+    """Run what lies on this worker's list, and what comes while it is awake."""
+    bells.listen(_members[0].name, _run)
 
 
 @shared_task(name="inference.run_batch")
-def run_batch(batch_id: str) -> None:
-    """Run a batch that a lane has stored."""
-    worker.run_batch(batch_id, _heartbeat[0].name)
+def run_batch(batch_id: str, version_id: int) -> None:
+    """Run a batch that whoever comes first may take."""
+    _run(batch_id, version_id)
+
+
+def _run(batch_id: str, version_id: int) -> None:
+    """Run a batch that a lane has stored.
+
+    If its model must be loaded first, it is sent here again when it is: the thread that would
+    wait for it runs other models meanwhile. Who is to load nothing gives it to others.
+    """
+    member = _members[0]
+    if loading.is_settled(version_id):
+        with giving_way.live_call():
+            worker.run_batch(batch_id, member.name)
+    elif member.loads:
+        here = Route(member.name)
+        loading.start(version_id, partial(dispatch.ring, batch_id, version_id, here))
+    else:
+        dispatch.ring(batch_id, version_id, Route())
+
+
+@shared_task(name="inference.load_version")
+def load_version(version_id: int) -> None:
+    """Load a version that a gateway expects to need here."""
+    if not loading.is_settled(version_id):
+        loading.start(version_id)
+
+
+@shared_task(name=doorbell.TASK)
+def run_queued() -> None:
+    """Look at the predictions that wait; a thread of its own runs them."""
+    for runner in _runners:
+        runner.ring()
+
+
+@shared_task(name="inference.write_text")
+def write_text(order_id: str, version_id: int) -> None:
+    """Write a text that a gateway has ordered, together with the others of its version."""
+    if loading.is_settled(version_id):
+        engine.write(order_id, _members[0].name)
+    else:
+        here = Route(_members[0].name)
+        loading.start(version_id, partial(ringing.ring, order_id, version_id, here))

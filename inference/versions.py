@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-
-from django.db.models import F
+from pathlib import Path
+from zlib import crc32
 
 from accounts.keys import Caller
 from billing import shares
@@ -16,10 +16,15 @@ from billing.rating import plan_of
 from billing.reports import Terms
 from catalog import prices
 from catalog.errors import ModelNotFoundError, NoPriceError
-from catalog.models import MLModel, ModelVersion
+from catalog.models import Artifact, MLModel, ModelVersion
+from inference import fetching, routing
+from inference.errors import WrongTaskError
+from inference.models import Placement
 from inference.runtime.signature import Signature
+from inference.runtime.tensors import TEXT_KINDS
+from inference.traffic import aliases, canaries
 
-_REF = re.compile(r"([a-z0-9-]{1,39})/([a-z0-9-]{1,64})(?::([1-9]\d{0,8}))?")
+_REF = re.compile(r"([a-z0-9-]{1,39})/([a-z0-9-]{1,64})(?::([1-9]\d{0,8}|[a-z][a-z0-9-]{0,30}))?")
 CACHE_SECONDS = 5.0
 
 
@@ -35,11 +40,37 @@ class Served:
     # From which instant on each applies; the first one applies already.
     schedule: tuple[tuple[datetime, Terms], ...]
     share_version_id: int
+    # The version that gets a part of the calls to a name without a number, and how many percent.
+    canary: Served | None = None
+    canary_percent: int = 0
+
+    def choose(self, request_id: str) -> Served:
+        """Return the version that serves one request: the same for the same request id."""
+        if self.canary is None or crc32(request_id.encode()) % 100 >= self.canary_percent:
+            return self
+        return self.canary
+
+    @property
+    def model_path(self) -> str:
+        """The model without its version: `owner/name`."""
+        return self.path.partition(":")[0]
 
     @property
     def terms(self) -> Terms:
         """What a run that is accepted now is billed by."""
         return self.terms_at(datetime.now(UTC))
+
+    def require_rows(self) -> None:
+        """Refuse what runs rows and counts no tokens, if this version reads text.
+
+        Raises:
+            WrongTaskError
+        """
+        if self.signature.input_kind in TEXT_KINDS:
+            raise WrongTaskError(
+                f"{self.path} reads text: it runs at once, not later and not from a file.",
+                param="model",
+            )
 
     def terms_at(self, instant: datetime) -> Terms:
         """Return what a run accepted at an instant is billed by."""
@@ -67,7 +98,7 @@ def cached(ref: str, caller: Caller) -> Served | None:
 
 
 def resolve(ref: str, caller: Caller) -> Served:
-    """Return the version that `owner/name[:version]` means; without a number the current one.
+    """Return what `owner/name[:version]` means: a number, an alias, or the current version.
 
     Raises:
         ModelNotFoundError: There is none, or it is not for this caller.
@@ -93,18 +124,22 @@ def _load(ref: str) -> Served:
     match = _REF.fullmatch(ref)
     if match is None:
         raise _not_found(ref)
-    owner, name, number = match.groups()
-    versions = ModelVersion.objects.select_related("model__owner").filter(
-        model__owner__slug=owner, model__name=name, status=ModelVersion.Status.PUBLISHED
-    )
-    if number is None:
-        versions = versions.filter(model__current_version=F("pk"))
-    else:
-        versions = versions.filter(number=int(number))
-    version = versions.first()
-    if version is None:
+    owner, name, tag = match.groups()
+    model = MLModel.objects.select_related("owner").filter(owner__slug=owner, name=name).first()
+    version = aliases.version_of(model, tag or "") if model else None
+    if model is None or version is None:
         raise _not_found(ref)
-    return _served(version.model, version)
+    served = _served(model, version)
+    canary = None if tag else canaries.running(model)
+    if canary is None:
+        return served
+    return replace(served, canary=_served(model, canary.version), canary_percent=canary.percent)
+
+
+def _tokenizer(version: ModelVersion) -> Path | None:
+    """Return the file that cuts texts into tokens, for versions that read texts."""
+    artifact = version.artifacts.filter(kind=Artifact.Kind.TOKENIZER).first()
+    return fetching.fetch(artifact) if artifact else None
 
 
 def _served(model: MLModel, version: ModelVersion) -> Served:
@@ -113,6 +148,8 @@ def _served(model: MLModel, version: ModelVersion) -> Served:
         raise NoPriceError(f"{model.path} has no price yet.")
     share = shares.current(model)
     policy: Mapping[str, int] = version.outcome_policy
+    placed = Placement.objects.filter(pk=version.pk).values_list("labels", flat=True).first()
+    routing.know(version.pk, placed or {})
     schedule = tuple(
         (price.effective_from, Terms(plan_of(price), share.publisher_bps, policy))
         for price in scheduled
@@ -122,7 +159,7 @@ def _served(model: MLModel, version: ModelVersion) -> Served:
         path=version.path,
         owner_id=model.owner_id,
         is_public=model.is_public,
-        signature=Signature.from_json(version.signature),
+        signature=Signature.from_json(version.signature, _tokenizer(version)),
         schedule=schedule,
         share_version_id=share.pk,
     )
@@ -130,6 +167,7 @@ def _served(model: MLModel, version: ModelVersion) -> Served:
 
 def _not_found(ref: str) -> ModelNotFoundError:
     return ModelNotFoundError(
-        f"There is no model {ref[:100]!r}. A model is named owner/name or owner/name:version.",
+        f"There is no model {ref[:100]!r}. A model is named owner/name, owner/name:version or "
+        "owner/name:alias.",
         param="model",
     )

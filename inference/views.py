@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import orjson
 from asgiref.sync import sync_to_async
-from django.http import HttpRequest, HttpResponse
-from django.views.decorators.http import require_POST
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.views.decorators.http import require_GET, require_POST
 
-from accounts import errors, organizations
+from accounts import errors, limits, organizations
 from accounts.errors import MercatoError
 from accounts.keys import Caller
 from accounts.models import Membership, User
 from billing.models import Hold
-from inference import predictions
+from catalog.models import MLModel
+from inference import predictions, starting
 from inference.answers import Answer, dumps
+from inference.runtime import tensors
 
 
 @require_POST
@@ -21,7 +25,7 @@ async def run(request: HttpRequest, owner: str, name: str) -> HttpResponse:
     """Run a model for the signed-in person; the answer is the API's."""
     request_id = getattr(request, "request_id", "")
     try:
-        caller = await sync_to_async(_caller)(request)
+        caller = await sync_to_async(caller_of)(request)
         call = _call(request, caller, f"{owner}/{name}", request_id)
         answer = await predictions.predict(call)
     except MercatoError as error:
@@ -33,7 +37,21 @@ async def run(request: HttpRequest, owner: str, name: str) -> HttpResponse:
     return response
 
 
-def _caller(request: HttpRequest) -> Caller:
+@require_GET
+def start(request: HttpRequest, owner: str, name: str) -> HttpResponse:
+    """Tell the person who waits for a run whether the model is still starting."""
+    model = MLModel.objects.published().filter(owner__slug=owner, name=name).first()
+    if model is None or model.current_version_id is None:
+        raise Http404
+    return JsonResponse(starting.state(model.current_version_id))
+
+
+def caller_of(request: HttpRequest) -> Caller:
+    """Return whom the signed-in person acts for.
+
+    Raises:
+        AuthenticationError, PermissionDeniedError: Nobody, or who may not run models.
+    """
     user = request.user
     if not isinstance(user, User):
         raise errors.AuthenticationError("Sign in to run this model.")
@@ -43,7 +61,9 @@ def _caller(request: HttpRequest) -> Caller:
     membership = Membership.objects.get(organization=organization, user=user)
     if membership.role == Membership.Role.VIEWER:
         raise errors.PermissionDeniedError("A viewer cannot run models.")
-    return Caller(organization.pk, organization.slug, user_id=user.pk)
+    return Caller(
+        organization.pk, organization.slug, user_id=user.pk, limits=limits.of(organization)
+    )
 
 
 def _call(request: HttpRequest, caller: Caller, ref: str, request_id: str) -> predictions.Call:
@@ -61,8 +81,8 @@ def _call(request: HttpRequest, caller: Caller, ref: str, request_id: str) -> pr
     return predictions.Call(
         caller=caller,
         ref=f"{ref}:{version}" if version else ref,
-        value=fields["input"],
+        decode=partial(tensors.decode, fields["input"]),
         source=Hold.Source.WEB,
         request_id=request_id,
-        is_stored=True,
+        stored_input=fields["input"],
     )

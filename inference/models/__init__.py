@@ -1,9 +1,28 @@
-"""Predictions that are stored, the workers that run them, and where events are sent."""
+"""What is stored of predictions and batch files, their workers, and where events are sent."""
 
 from __future__ import annotations
 
-from inference.models.predictions import Prediction
+from inference.models.batch_files import BatchChunk, BatchFile
+from inference.models.limits import LimiterOutage
+from inference.models.predictions import Prediction, PredictionBlob
+from inference.models.traces import CallTrace
+from inference.models.traffic import Canary, VersionAlias
 from inference.models.webhooks import WebhookDelivery, WebhookEndpoint
-from inference.models.workers import Worker
+from inference.models.workers import Placement, Unload, VersionStart, Worker
 
-__all__ = ["Prediction", "WebhookDelivery", "WebhookEndpoint", "Worker"]
+__all__ = [
+    "BatchChunk",
+    "BatchFile",
+    "CallTrace",
+    "Canary",
+    "LimiterOutage",
+    "Placement",
+    "Prediction",
+    "PredictionBlob",
+    "Unload",
+    "VersionAlias",
+    "VersionStart",
+    "WebhookDelivery",
+    "WebhookEndpoint",
+    "Worker",
+]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import orjson
 from django.conf import settings
@@ -44,7 +45,12 @@ def types() -> list[EventType]:
 
 PING = register("webhook.ping", _("A test that somebody asked for."))
 BUDGET_ALERT = register("budget.alert", _("A budget has passed 50, 80, 95 or 100 %."))
+PREDICTION_COMPLETED = register(
+    "prediction.completed", _("An asynchronous prediction has ended, whichever way.")
+)
 BALANCE_LOW = register("balance.low", _("The balance has fallen below what an owner set."))
+BATCH_ENDED = register("batch.ended", _("A batch file has succeeded or failed."))
+BATCH_PAUSED = register("batch.paused", _("A batch file waits: for money, or for its model."))
 
 
 def emit(
@@ -55,18 +61,23 @@ def emit(
     *,
     occurred_at: datetime | None = None,
     link: str = "",
+    endpoint_id: UUID | None = None,
 ) -> int:
     """Make a delivery per endpoint that wants the event, once per `event_id`; returns how many.
 
     Inside the transaction of whatever happened, or of the mark that it was announced.
 
     Args:
+        endpoint_id: The only endpoint that is told, whatever events it asks for.
         link: The path of the site where the data can be read, if they are too large to send.
     """
     if event_type not in _types:
         raise ValueError(f"{event_type!r} is not a registered event.")
     endpoints = WebhookEndpoint.objects.filter(organization_id=organization_id, is_active=True)
-    wanted = [one for one in endpoints if not one.events or event_type in one.events]
+    if endpoint_id is None:
+        wanted = [one for one in endpoints if not one.events or event_type in one.events]
+    else:
+        wanted = [one for one in endpoints if one.pk == endpoint_id]
     if not wanted:
         return 0
     body = payload(event_type, event_id, data, occurred_at=occurred_at, link=link)

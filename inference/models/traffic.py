@@ -1,0 +1,70 @@
+"""Names for versions, and versions that are tried on a part of the calls."""
+
+from __future__ import annotations
+
+from django.core.validators import RegexValidator
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+from catalog.models import MLModel, ModelVersion
+
+ALIAS_PATTERN = r"[a-z](?:[a-z0-9-]{0,29}[a-z0-9])?"
+ALIAS = RegexValidator(rf"^{ALIAS_PATTERN}$")
+
+
+class VersionAlias(models.Model):
+    """A publisher's name for a version: `owner/name:alias`."""
+
+    model = models.ForeignKey(MLModel, models.CASCADE, related_name="aliases")
+    name = models.CharField(max_length=31, validators=[ALIAS])
+    version = models.ForeignKey(ModelVersion, models.PROTECT, related_name="+")
+    changed_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        ordering = ["name"]
+        constraints = [models.UniqueConstraint(fields=["model", "name"], name="one_alias_per_name")]
+
+    def __str__(self) -> str:
+        return f"{self.model.path}:{self.name}"
+
+
+class Canary(models.Model):
+    """A version that gets a part of the calls to its model's name, until that ends."""
+
+    class State(models.TextChoices):
+        RUNNING = "running"
+        PROMOTED = "promoted"
+        STOPPED = "stopped"
+        ROLLED_BACK = "rolled_back"
+
+    model = models.ForeignKey(MLModel, models.CASCADE, related_name="canaries")
+    version = models.ForeignKey(ModelVersion, models.PROTECT, related_name="+")
+    percent = models.PositiveSmallIntegerField()
+    # When it is rolled back: more failures than this, or a mean run so much longer.
+    max_error_percent = models.PositiveSmallIntegerField()
+    max_slowdown_percent = models.PositiveSmallIntegerField()
+    # Not before so many calls have ended.
+    min_calls = models.PositiveIntegerField()
+    state = models.CharField(max_length=11, choices=State.choices, default=State.RUNNING)
+    started_at = models.DateTimeField(default=timezone.now)
+    ended_at = models.DateTimeField(null=True, blank=True)
+    # errors or latency, if it was rolled back.
+    cause = models.CharField(max_length=16, blank=True)
+    # What was counted when it ended: see inference/traffic/watching.py.
+    measured = models.JSONField(default=dict)
+
+    class Meta:
+        ordering = ["-started_at", "-pk"]
+        verbose_name_plural = "canaries"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["model"], condition=Q(state="running"), name="one_canary_per_model"
+            ),
+            models.CheckConstraint(
+                condition=Q(percent__gte=1, percent__lte=100), name="canary_percent"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.version.path} {self.percent} %"
