@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError, InterfaceError, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
@@ -47,7 +47,7 @@ def note_refusals(outcomes: Iterable[object]) -> None:
             continue
         try:
             _note(outcome.budget_id)
-        except DatabaseError:
+        except (DatabaseError, InterfaceError):
             logger.warning("the refusal of budget %s was not noted", outcome.budget_id)
             return
         if len(_noted) >= 100_000:

@@ -6,9 +6,11 @@ than the database spends on storing them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any
+from uuid import UUID
 
 from django.db import connection, models
 
@@ -38,11 +40,40 @@ def insert(model: type[models.Model], columns: tuple[str, ...], rows: Sequence[R
             cursor.executemany(statement, _converted(model, columns, rows))
 
 
+def update(
+    model: type[models.Model],
+    ids: Sequence[UUID],
+    changes: Mapping[str, Any],
+    *,
+    only: Mapping[str, Any],
+) -> int:
+    """Change those rows of some ids that still are as `only` says; returns how many.
+
+    Args:
+        changes, only: Column → value.
+    """
+    quote = connection.ops.quote_name
+    sets = ", ".join(f"{quote(column)} = %s" for column in changes)
+    where = " AND ".join(f"{quote(column)} = %s" for column in only)
+    statement = (
+        f"UPDATE {quote(model._meta.db_table)} SET {sets} "  # noqa: S608
+        f"WHERE {quote('id')} IN ({', '.join(['%s'] * len(ids))}) AND {where}"
+    )
+    columns = (*changes, *["id"] * len(ids), *only)
+    values: Row = (*changes.values(), *ids, *only.values())
+    if connection.vendor != "postgresql":
+        [values] = _converted(model, columns, [values])
+    with connection.cursor() as cursor:
+        cursor.execute(statement, values)
+        return int(cursor.rowcount)
+
+
 def _converted(
     model: type[models.Model], columns: tuple[str, ...], rows: Sequence[Row]
 ) -> list[Row]:
     """Write UUIDs and instants as SQLite stores them."""
-    converters = _converters(model, columns)
+    by_column = _converters(model)
+    converters = [by_column[column] for column in columns]
     return [
         [
             value if convert is None else convert(value)
@@ -53,11 +84,8 @@ def _converted(
 
 
 @cache
-def _converters(
-    model: type[models.Model], columns: tuple[str, ...]
-) -> tuple[Converter | None, ...]:
-    fields = {field.column: field for field in model._meta.concrete_fields}
-    return tuple(_converter(fields[column]) for column in columns)
+def _converters(model: type[models.Model]) -> dict[str | None, Converter | None]:
+    return {field.column: _converter(field) for field in model._meta.concrete_fields}
 
 
 def _converter(field: Any) -> Converter | None:
@@ -65,5 +93,10 @@ def _converter(field: Any) -> Converter | None:
     if isinstance(stored, models.UUIDField):
         return lambda value: value and value.hex
     if isinstance(stored, models.DateTimeField):
-        return connection.ops.adapt_datetimefield_value
+        return _instant
     return None
+
+
+def _instant(value: datetime | None) -> str | None:
+    """Write an instant as Django does on SQLite, in a tenth of the time."""
+    return None if value is None else str(value.astimezone(UTC).replace(tzinfo=None))

@@ -1,11 +1,8 @@
 """What a caller is told about its caps, in headers: after money was set aside, or was refused.
 
 `RateLimit` and `RateLimit-Policy` count calls. `Mercato-Budget` counts money in the same form, with
-decimal amounts as strings: the other two know whole numbers only.
-
-Source:
-    draft-ietf-httpapi-ratelimit-headers-10: lists of strings with the parameters `r` (left) and
-    `t` (seconds until the window closes), and `q` (quota) and `w` (the window's seconds).
+decimal amounts as strings: the other two know whole numbers only. The form is
+accounts.rate_headers' to know.
 """
 
 from __future__ import annotations
@@ -16,6 +13,8 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from accounts import rate_headers
+from accounts.rate_headers import Header
 from billing.budgets import Member, member
 from billing.models import Budget, Hold, SpendLimit, Unit
 from billing.money import decimal_text
@@ -24,19 +23,13 @@ if TYPE_CHECKING:
     # billing.holds says what was refused with the headers of this module.
     from billing.holds import Admission
 
-Header = tuple[bytes, bytes]
 _DAY = 86_400
-# Numbers of a header have at most fifteen digits (RFC 9651).
-_LARGEST = 10**15 - 1
 
 
 @lru_cache(maxsize=64)
 def headers(admission: Admission) -> tuple[Header, ...]:
     """Return the headers of a run whose money is set aside; written once per batch."""
-    return tuple(
-        (name.lower().encode(), value.encode())
-        for name, value in texts(admission.members, admission.left)
-    )
+    return rate_headers.encode(texts(admission.members, admission.left))
 
 
 def of_budgets(budgets: Iterable[Budget]) -> tuple[tuple[str, str], ...]:
@@ -64,23 +57,21 @@ def texts(
     for one in members:
         rest, limit = left[one.budget_id]
         rest = max(rest, 0)
-        closes = f";t={max(one.closes_at - now, 0)}" if one.closes_at else ""
+        closes = max(one.closes_at - now, 0) if one.closes_at else None
         if one.unit == Unit.CALLS:
-            calls.append(f'"{one.name}";r={min(rest, _LARGEST)}{closes}')
-            policies.append(f'"{one.name}";q={min(limit, _LARGEST)}{_window(one)}')
+            calls.append(rate_headers.state(one.name, rest, closes))
+            policies.append(rate_headers.policy(one.name, limit, _window(one)))
         else:
-            money.append(f'"{one.name}";r="{decimal_text(rest)}"{closes}')
+            money.append(rate_headers.state(one.name, f'"{decimal_text(rest)}"', closes))
     found = [("Mercato-Budget", ", ".join(money))] if money else []
-    if calls:
-        found += [("RateLimit", ", ".join(calls)), ("RateLimit-Policy", ", ".join(policies))]
-    return tuple(found)
+    return (*found, *rate_headers.texts(calls, policies))
 
 
-def _window(one: Member) -> str:
-    """Write how long the window is; a lifetime has no length, a month has its own."""
+def _window(one: Member) -> int | None:
+    """Return how many seconds the window has; a lifetime has none, a month its own."""
     if not one.closes_at:
-        return ""
+        return None
     if one.name.split("-")[1] == SpendLimit.Window.DAY:
-        return f";w={_DAY}"
+        return _DAY
     last_day = datetime.fromtimestamp(one.closes_at, UTC) - timedelta(days=1)
-    return f";w={last_day.day * _DAY}"
+    return last_day.day * _DAY

@@ -15,6 +15,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from accounts.keys import DEFAULT_SCOPES
+from accounts.limit_forms import LimitFields
 from accounts.models import ApiKey, Organization
 from billing.models import Hold, UsageRollup
 from billing.models.holds import HoldQuerySet
@@ -24,7 +25,7 @@ from catalog.models import MLModel, ModelVersion
 MAX_LIMIT_NANOS = 1_000_000 * 10**9
 DEFAULT_DAYS = 30
 _ID = re.compile(r"[0-9]{1,18}")
-_SOURCES = {"web": Hold.Source.WEB, "training": Hold.Source.TRAINING}
+_SOURCES = {"web": Hold.Source.WEB, "training": Hold.Source.TRAINING, "batch": Hold.Source.BATCH}
 
 
 class AmountField(forms.CharField):
@@ -54,7 +55,7 @@ class AmountField(forms.CharField):
         return decimal_text(value) if isinstance(value, int) else value
 
 
-class KeyForm(forms.Form):
+class KeyForm(LimitFields):
     """A new API key."""
 
     EXPIRY = {"": None, "30": 30, "90": 90, "365": 365}
@@ -146,6 +147,7 @@ class UsageFilterForm(forms.Form):
         self._offer("model", [(path, path) for path in _used_models(organization)], _("All"))
         keys = [(str(key.pk), str(key)) for key in _keys(organization)]
         sources = [("web", gettext("Browser")), ("training", gettext("Training"))]
+        sources.append(("batch", gettext("Batch file")))
         self._offer("key", [*keys, *sources], _("All"))
 
     def clean(self) -> dict[str, Any]:

@@ -121,6 +121,16 @@ def reserve(reservation: Reservation) -> Admission:
     return outcome
 
 
+def reserve_together(reservations: Sequence[Reservation]) -> None:
+    """Set money aside for all of these runs, or for none.
+
+    Raises:
+        InsufficientCreditError, CapReachedError, OrganizationFrozenError: Nothing was set aside.
+    """
+    with transaction.atomic():
+        _admit(reservations)
+
+
 def reserve_many(reservations: Sequence[Reservation]) -> list[Admission | MercatoError]:
     """Set money aside for many runs in one transaction; what does not fit is refused alone.
 
@@ -237,7 +247,8 @@ def capture_many(reports: Sequence[Report]) -> list[bool]:
         used = [usage_row(report) for report in charged if report.hold_id in ended]
         bulk.insert(UsageEvent, USAGE_COLUMNS, used)
         late = [report for report in reports if report.hold_id not in ended]
-        UsageOrphan.objects.bulk_create(orphan(report) for report in late)
+        if late:
+            UsageOrphan.objects.bulk_create(orphan(report) for report in late)
         crashes.point("capture.used")
     crashes.point("capture.committed")
     return [report.hold_id in ended for report in reports]
@@ -251,7 +262,7 @@ def _end_captured(reports: Sequence[Report]) -> set[UUID]:
     for (cost, failure), group in by_cost.items():
         ended |= _end(
             (report.hold_id for report in group),
-            state=State.CAPTURED,
+            state=State.CAPTURED.value,
             captured_nanos=cost,
             failure=failure,
         )
@@ -264,7 +275,9 @@ def _end_voided(reports: Sequence[Report]) -> set[UUID]:
         by_failure[report.failure or report.outcome].append(report)
     ended: set[UUID] = set()
     for failure, group in by_failure.items():
-        ended |= _end((report.hold_id for report in group), state=State.VOIDED, failure=failure)
+        ended |= _end(
+            (report.hold_id for report in group), state=State.VOIDED.value, failure=failure
+        )
     return ended
 
 
@@ -272,8 +285,7 @@ def _end(hold_ids: Iterable[UUID], **changes: object) -> set[UUID]:
     """End those holds that are still open, in one statement; returns which."""
     ids = list(hold_ids)
     changes["finished_at"] = datetime.now(UTC)
-    still_open = Hold.objects.filter(pk__in=ids, state=State.AUTHORISED)
-    if still_open.update(**changes) == len(ids):
+    if bulk.update(Hold, ids, changes, only={"state": State.AUTHORISED.value}) == len(ids):
         return set(ids)
     # Some had ended before. Ours are those that carry this instant now.
     return set(Hold.objects.filter(pk__in=ids, **changes).values_list("pk", flat=True))

@@ -20,9 +20,10 @@ from accounts.models import Membership, Organization, User
 from billing import price_previews
 from billing.errors import InvalidPriceError, PriceChangeDecidedError, SecondOperatorError
 from billing.models import UsageRollup
-from billing.rating import PricePlan, is_higher, plan_from, plan_of
+from billing.rating import ALL_BPS, PricePlan, is_higher, plan_from, plan_of, plan_of_change
 from catalog import prices
 from catalog.models import MLModel, ModelVersion, PriceChange, PriceComponent, PriceVersion
+from catalog.models.models import TEXT_TASKS
 from catalog.prices import Components, Tier, tiers_of
 
 State = PriceChange.State
@@ -33,6 +34,8 @@ LEAD = timedelta(seconds=10)
 RECENTLY = timedelta(days=30)
 # What every prediction, and every training, counts.
 COUNTED = frozenset({"call", "row", "byte"})
+# Every run of a model for text counts what it reads, too.
+COUNTED_OF_TEXT = COUNTED | {"input_token"}
 COUNTED_OF_SKU = frozenset({"compute_ms"})
 # As much as fits a 64-bit column with room for what a run may use.
 _MAX_NANOS = 10**15
@@ -61,8 +64,17 @@ def target_of(change: PriceChange) -> Target:
     return Target(change.model, change.sku)
 
 
+def _counted(target: Target) -> frozenset[str]:
+    if target.model is None:
+        return COUNTED_OF_SKU
+    return COUNTED_OF_TEXT if target.model.task in TEXT_TASKS else COUNTED
+
+
 def checked(
-    target: Target, components: Components, min_charge_nanos: int = 0
+    target: Target,
+    components: Components,
+    min_charge_nanos: int = 0,
+    batch_discount_bps: int = 0,
 ) -> dict[str, list[Tier]]:
     """Return a price as tiers per dimension.
 
@@ -72,7 +84,7 @@ def checked(
     unknown = components.keys() - set(PriceComponent.Dimension.values)
     if unknown:
         raise InvalidPriceError(f"There is no dimension {min(unknown)!r}.", param="components")
-    counted = COUNTED_OF_SKU if target.sku else COUNTED
+    counted = _counted(target)
     if not components.keys() & counted:
         raise InvalidPriceError(
             f"A price needs one of {', '.join(sorted(counted))}: nothing else is counted in "
@@ -89,12 +101,12 @@ def checked(
         raise InvalidPriceError(
             "An amount is 0 to 1000000, for at most a trillion units.", param="components"
         )
+    if not 0 <= batch_discount_bps <= ALL_BPS or (batch_discount_bps and target.sku):
+        raise InvalidPriceError(
+            "The discount of batch files is 0 to 100 percent, and only of a model.",
+            param="batch_discount",
+        )
     return found
-
-
-def plan_of_change(change: PriceChange) -> PricePlan:
-    """Return the price that a proposal wants."""
-    return plan_from(change.components, change.min_charge_nanos)
 
 
 def at(target: Target, instant: datetime) -> PriceVersion | None:
@@ -174,6 +186,7 @@ def propose(
     components: Components,
     *,
     min_charge_nanos: int = 0,
+    batch_discount_bps: int = 0,
     effective_from: datetime | None = None,
     reason: str = "",
     actor: User | None,
@@ -189,10 +202,10 @@ def propose(
     Raises:
         InvalidPriceError: It cannot be a price of the target.
     """
-    tiers = checked(target, components, min_charge_nanos)
+    tiers = checked(target, components, min_charge_nanos, batch_discount_bps)
     if effective_from is not None and effective_from <= timezone.now():
         effective_from = None
-    plan = plan_from(tiers, min_charge_nanos)
+    plan = plan_from(tiers, min_charge_nanos, batch_discount_bps=batch_discount_bps)
     preview = price_previews.begin(target.model, target.sku, plan)
     with transaction.atomic():
         change = PriceChange.objects.create(
@@ -200,6 +213,7 @@ def propose(
             sku=target.sku,
             components={name: [list(tier) for tier in found] for name, found in tiers.items()},
             min_charge_nanos=min_charge_nanos,
+            batch_discount_bps=batch_discount_bps,
             effective_from=effective_from,
             reason=reason[:500],
             preview=preview,
@@ -306,6 +320,7 @@ def _add(change: PriceChange, found: Effect, actor: User | None) -> PriceVersion
         sku=target.sku,
         components=change.components,
         min_charge_nanos=change.min_charge_nanos,
+        batch_discount_bps=change.batch_discount_bps,
         effective_from=found.begins_at,
         actor=actor,
     )
@@ -318,6 +333,7 @@ def _record(actor: User | None, action: str, change: PriceChange, reason: str) -
         "what": target_of(change).name,
         "components": change.components,
         "minimum": change.min_charge_nanos,
+        "batch_discount_bps": change.batch_discount_bps,
     }
     audit.record(
         actor,

@@ -25,6 +25,15 @@ class PriceProposalForm(forms.Form):
     """What a price is besides its components."""
 
     minimum = AmountField(label=_("Minimum charge in USD"), initial=0, help_text=_("Per run."))
+    batch_discount = forms.DecimalField(
+        label=_("Discount for batch files, percent"),
+        required=False,
+        min_value=0,
+        max_value=100,
+        decimal_places=2,
+        help_text=_("Of each row of a file."),
+        widget=forms.TextInput(attrs={"class": "input num", "inputmode": "decimal"}),
+    )
     effective_on = forms.DateField(
         label=_("Begins on"),
         required=False,
@@ -38,6 +47,10 @@ class PriceProposalForm(forms.Form):
         help_text=_("Told to tenants whose price becomes higher."),
         widget=forms.TextInput(attrs={"class": "input", "autocomplete": "off"}),
     )
+
+    def clean_batch_discount(self) -> int:
+        """Return the discount in hundredths of a percent."""
+        return int((self.cleaned_data["batch_discount"] or 0) * 100)
 
 
 class TierForm(forms.Form):

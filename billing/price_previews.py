@@ -22,7 +22,7 @@ from accounts.models import Organization
 from billing.errors import UnratedError
 from billing.models import UsageEvent, UsageRollup
 from billing.outcomes import TRAINING_POLICY, billed_percent
-from billing.rating import PricePlan, plan_from, rate, share
+from billing.rating import PricePlan, for_source, plan_of_change, rate, share
 from catalog.models import MLModel, ModelVersion, PriceChange
 
 DAYS = 30
@@ -96,8 +96,8 @@ class _Source:
 
     def groups(
         self, organization_id: int, start: datetime, end: datetime, plan: PricePlan
-    ) -> Iterator[tuple[Mapping[str, int], int, int, int]]:
-        """Yield (quantities, percent, calls, what they cost) of equal calls."""
+    ) -> Iterator[tuple[PricePlan, Mapping[str, int], int, int, int]]:
+        """Yield (its plan, quantities, percent, calls, what they cost) of equal calls."""
         names = [name for name in _COLUMNS if name in plan.components]
         events = UsageEvent.objects.filter(
             organization_id=organization_id, occurred_at__gte=start, occurred_at__lt=end
@@ -106,15 +106,21 @@ class _Source:
             events = events.filter(model_version=None, hold__price_version__sku=self._sku)
         else:
             events = events.filter(model_version_id__in=list(self._policies))
-        columns = ["model_version_id", "outcome", *(_COLUMNS[name] for name in names)]
+        columns = [
+            "model_version_id",
+            "hold__source",
+            "outcome",
+            *(_COLUMNS[name] for name in names),
+        ]
         grouped = events.order_by().values_list(*columns)
         counted = grouped.annotate(calls=Count("pk"), cost=Sum("cost_nanos"))
-        for version_id, outcome, *units, calls, cost in counted.iterator(chunk_size=2000):
+        for version_id, source, outcome, *used, calls, cost in counted.iterator(chunk_size=2000):
             quantities = {
                 "call": 1,
-                **{name: n for name, n in zip(names, units, strict=True) if n is not None},
+                **{name: n for name, n in zip(names, used, strict=True) if n is not None},
             }
-            yield quantities, billed_percent(self._policies[version_id or 0], outcome), calls, cost
+            percent = billed_percent(self._policies[version_id or 0], outcome)
+            yield for_source(plan, source), quantities, percent, calls, cost
 
 
 def begin(model: MLModel | None, sku: str, plan: PricePlan) -> dict[str, Any]:
@@ -150,7 +156,7 @@ def advance(
         if time.monotonic_ns() > stop_at:
             return done
         start, end = max(day, since), min(day + timedelta(days=1), until)
-        _count(done, organization_id, source.groups(organization_id, start, end, plan), plan)
+        _count(done, organization_id, source.groups(organization_id, start, end, plan))
         done["cursor"] = place
     done["is_complete"] = True
     return done
@@ -159,10 +165,9 @@ def advance(
 def _count(
     done: dict[str, Any],
     organization_id: int,
-    groups: Iterator[tuple[Mapping[str, int], int, int, int]],
-    plan: PricePlan,
+    groups: Iterator[tuple[PricePlan, Mapping[str, int], int, int, int]],
 ) -> None:
-    for quantities, percent, calls, cost in groups:
+    for plan, quantities, percent, calls, cost in groups:
         try:
             new = share(rate(plan, quantities), percent)
         except UnratedError:
@@ -181,7 +186,7 @@ def continue_waiting() -> int:
     ).select_related("model")
     completed = 0
     for change in open_ones:
-        plan = plan_from(change.components, change.min_charge_nanos)
+        plan = plan_of_change(change)
         preview = advance(change.preview, change.model, change.sku, plan, seconds=ROUND_SECONDS)
         # Sums and cursor are one value: of two that count at once, either one is right.
         PriceChange.objects.filter(pk=change.pk).update(preview=preview)

@@ -8,8 +8,12 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from billing.errors import UnratedError
-from catalog.models import PriceVersion
+from catalog.models import PriceChange, PriceVersion
 from catalog.prices import Components, Tier, tiers_of
+
+# As `Hold.source` says it.
+BATCH = "batch"
+ALL_BPS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +24,8 @@ class PricePlan:
     currency: str
     min_charge_nanos: int
     components: Mapping[str, tuple[Tier, ...]]
+    # How much less a row of a batch file costs, in hundredths of a percent.
+    batch_discount_bps: int = 0
 
 
 def plan_of(price: PriceVersion) -> PricePlan:
@@ -32,11 +38,16 @@ def plan_of(price: PriceVersion) -> PricePlan:
         currency=price.currency,
         min_charge_nanos=price.min_charge_nanos,
         components={name: tuple(sorted(found)) for name, found in tiers.items()},
+        batch_discount_bps=price.batch_discount_bps,
     )
 
 
 def plan_from(
-    components: Components, min_charge_nanos: int = 0, currency: str = "usd"
+    components: Components,
+    min_charge_nanos: int = 0,
+    currency: str = "usd",
+    *,
+    batch_discount_bps: int = 0,
 ) -> PricePlan:
     """Return a price that is not stored yet as a plain value; its version is 0.
 
@@ -48,6 +59,36 @@ def plan_from(
         currency=currency,
         min_charge_nanos=min_charge_nanos,
         components={name: tuple(tiers_of(price)) for name, price in components.items()},
+        batch_discount_bps=batch_discount_bps,
+    )
+
+
+def for_source(plan: PricePlan, source: str) -> PricePlan:
+    """Return what a run is rated by that came this way: a row of a batch file has a discount.
+
+    Every amount becomes the exact fraction of itself, so that a run is still rounded once. The
+    minimum is discounted as well, rounded half up.
+    """
+    if source != BATCH or not plan.batch_discount_bps:
+        return plan
+    left = ALL_BPS - plan.batch_discount_bps
+    return PricePlan(
+        price_version_id=plan.price_version_id,
+        currency=plan.currency,
+        min_charge_nanos=(2 * plan.min_charge_nanos * left + ALL_BPS) // (2 * ALL_BPS),
+        components={
+            name: tuple((start, amount * left, per * ALL_BPS) for start, amount, per in tiers)
+            for name, tiers in plan.components.items()
+        },
+    )
+
+
+def plan_of_change(change: PriceChange) -> PricePlan:
+    """Return the price that a proposal wants."""
+    return plan_from(
+        change.components,
+        change.min_charge_nanos,
+        batch_discount_bps=change.batch_discount_bps,
     )
 
 
@@ -57,6 +98,11 @@ def is_higher(new: PricePlan, old: PricePlan) -> bool:
     The difference of two prices of a dimension is made of straight pieces, so it is enough to look
     where a piece begins, and at the slope of the last one.
     """
+    pairs = ((new, old), (for_source(new, BATCH), for_source(old, BATCH)))
+    return any(_is_higher_somewhere(*pair) for pair in pairs)
+
+
+def _is_higher_somewhere(new: PricePlan, old: PricePlan) -> bool:
     if new.min_charge_nanos > old.min_charge_nanos:
         return True
     return any(_is_steeper(new, old, name) for name in new.components)

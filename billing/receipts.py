@@ -164,7 +164,7 @@ def of(organization: Organization, hold_id: UUID) -> Receipt:
     if hold is None:
         raise NotFoundError("There is no call with this id.")
     usage: UsageEvent | None = getattr(hold, "usage", None)
-    plan = rating.plan_of(hold.price_version)
+    plan = rating.for_source(rating.plan_of(hold.price_version), hold.source)
     lines = _lines(plan, _quantities(usage)) if usage else []
     price = _price(plan, usage)
     settlement = hold.settlement

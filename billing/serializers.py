@@ -88,5 +88,6 @@ class PriceSerializer(serializers.Serializer[object]):
     version = serializers.IntegerField()
     currency = serializers.CharField()
     minimum = serializers.CharField()
+    batch_discount = serializers.CharField(help_text="Percent that a row of a file costs less.")
     effective_from = serializers.DateTimeField()
     components = PriceComponentSerializer(many=True)

@@ -120,13 +120,14 @@ TRIGGERS: tuple[Trigger, ...] = (
     *_immutable(
         "catalog_priceversion",
         "price versions do not change",
-        "model_id, sku, currency, min_charge_nanos, effective_from",
+        "model_id, sku, currency, min_charge_nanos, batch_discount_bps, effective_from",
     ),
     *_immutable("catalog_pricecomponent", "price versions do not change"),
     *_immutable(
         "catalog_pricechange",
         "a proposed price does not change",
-        "model_id, sku, min_charge_nanos, components, effective_from, proposed_by_id, reason",
+        "model_id, sku, min_charge_nanos, batch_discount_bps, components, effective_from, "
+        "proposed_by_id, reason",
     ),
     Trigger(
         "catalog_pricechange_decided",

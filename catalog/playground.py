@@ -39,9 +39,11 @@ def setup(version: ModelVersion, public_url: str) -> dict[str, Any]:
 
 
 def kind(version: ModelVersion) -> str:
-    """Return which form fits: `image`, `number`, or `tensor` for everything else."""
+    """Return which form fits: `image`, `number`, `prompt`, or `tensor` for everything else."""
     inputs = version.signature["inputs"]
     kinds = {spec.get("kind", "tensor") for spec in inputs}
+    if kinds == {"prompt"}:
+        return "prompt"
     if kinds == {"number"}:
         return "number"
     return "image" if kinds == {"image"} and len(inputs) == 1 else "tensor"

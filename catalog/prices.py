@@ -84,6 +84,7 @@ def add(
     sku: str = "",
     components: Components,
     min_charge_nanos: int = 0,
+    batch_discount_bps: int = 0,
     effective_from: datetime | None = None,
     actor: User | None = None,
 ) -> PriceVersion:
@@ -101,6 +102,7 @@ def add(
             model=model,
             sku=sku,
             min_charge_nanos=min_charge_nanos,
+            batch_discount_bps=batch_discount_bps,
             created_by=actor,
             effective_from=effective_from or timezone.now(),
         )

@@ -177,9 +177,43 @@ def withdraw(version: ModelVersion, *, actor: User | None, reason: str = "") -> 
     return True
 
 
+def pin(
+    model: MLModel,
+    version: ModelVersion | None,
+    *,
+    actor: User | None,
+    reason: str = "",
+    via: str = "",
+) -> bool:
+    """Choose what a name without a number means; None: the newest version on offer, always.
+
+    Returns:
+        Whether anything changed.
+    """
+    with transaction.atomic():
+        row = MLModel.objects.select_for_update().get(pk=model.pk)
+        if row.pinned_version_id == (version and version.pk):
+            return False
+        MLModel.objects.filter(pk=model.pk).update(pinned_version=version)
+        model.pinned_version = version
+        _choose_current(model)
+        audit.record(
+            actor,
+            "model.pinned" if version else "model.unpinned",
+            model,
+            organization=model.owner,
+            reason=reason,
+            details={"version": version.number if version else None},
+            via=via,
+        )
+    return True
+
+
 def _choose_current(model: MLModel) -> None:
-    """The newest version on offer is what a name without a number means."""
-    model.current_version = model.versions.filter(status=Status.PUBLISHED).first()
+    """What a name without a number means: the pinned version, or the newest on offer."""
+    on_offer = model.versions.filter(status=Status.PUBLISHED)
+    pinned = MLModel.objects.values_list("pinned_version", flat=True).get(pk=model.pk)
+    model.current_version = on_offer.filter(pk=pinned).first() or on_offer.first()
     MLModel.objects.filter(pk=model.pk).update(current_version=model.current_version)
 
 

@@ -11,7 +11,9 @@ from typing import Any
 
 from PIL import Image
 
+from catalog import text_snippets
 from catalog.models import ModelVersion
+from catalog.models.models import TEXT_TASKS
 
 KEY = "$MERCATO_KEY"
 _LIST = re.compile(r"\[[^\[\]{}]*\]")
@@ -24,6 +26,9 @@ class Snippets:
     curl: str
     python: str
     tf_serving: str
+    # Empty for a model with several inputs.
+    npy: str
+    tritonclient: str
     response: str
 
 
@@ -42,12 +47,24 @@ def portable(version: ModelVersion, given: dict[str, Any]) -> dict[str, Any]:
 def of(version: ModelVersion, public_url: str) -> Snippets:
     """Return the calls that reach a version on this site."""
     path = version.model.path
+    if version.model.task in TEXT_TASKS:
+        answer = json.dumps(text_snippets.answer(version), indent=2, ensure_ascii=False)
+        return Snippets(
+            curl=text_snippets.curl(version, public_url),
+            python=text_snippets.python(version, public_url),
+            tf_serving="",
+            npy="",
+            tritonclient="",
+            response=_one_line_lists(answer),
+        )
     given = example_input(version)
     body = {"model": path, "input": given}
     return Snippets(
         curl=curl(public_url, body),
         python=python(public_url, body),
         tf_serving=_tf_serving(public_url, path, given),
+        npy=_npy(public_url, version),
+        tritonclient=_tritonclient(public_url, version),
         response=_one_line_lists(json.dumps(_answer(version), indent=2, ensure_ascii=False)),
     )
 
@@ -85,6 +102,53 @@ def _tf_serving(public_url: str, path: str, given: dict[str, Any]) -> str:
         f'  -H "Authorization: Bearer {KEY}" -H "Content-Type: application/json" \\\n'
         f"  -d '{json.dumps({'instances': [instance]})}'"
     )
+
+
+def _npy(public_url: str, version: ModelVersion) -> str:
+    specs = version.signature["inputs"]
+    if len(specs) > 1:
+        return ""
+    zeros = f"numpy.zeros({_tuple(specs[0]['shape'])}, '{specs[0]['datatype']}')"
+    return (
+        f"python -c \"import numpy; numpy.save('input.npy', {zeros})\"\n"
+        f'curl "{public_url}/v1/predictions?model={version.model.path}" \\\n'
+        f'  -H "Authorization: Bearer {KEY}" -H "Content-Type: application/x-npy" \\\n'
+        "  --data-binary @input.npy"
+    )
+
+
+def _tritonclient(public_url: str, version: ModelVersion) -> str:
+    scheme, _, host = public_url.partition("://")
+    address = f'"{host}", ssl=True' if scheme == "https" else f'"{host}"'
+    tensors = "\n".join(
+        f'array = np.zeros({_tuple([1, *spec["shape"]])}, "{spec["datatype"]}")\n'
+        f'tensor = triton.InferInput("{spec["name"]}", list(array.shape), '
+        f'"{_protocol(spec)}")\n'
+        "tensors.append(tensor.set_data_from_numpy(array))"
+        for spec in version.signature["inputs"]
+    )
+    output = version.signature["outputs"][0]["name"]
+    return (
+        "import os\n\n"
+        "import numpy as np\n"
+        "import tritonclient.http as triton\n\n"
+        f"client = triton.InferenceServerClient({address})\n"
+        'key = "Bearer " + os.environ["MERCATO_KEY"]\n'
+        "client.register_plugin(lambda request: request.headers.update(Authorization=key))\n\n"
+        f"tensors = []\n{tensors}\n"
+        f'result = client.infer("{version.model.path.replace("/", ".")}", tensors)\n'
+        f'print(result.as_numpy("{output}"))'
+    )
+
+
+def _tuple(shape: list[int]) -> str:
+    return f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"
+
+
+def _protocol(spec: dict[str, Any]) -> str:
+    """Return what the Open Inference Protocol calls a datatype: FP32 for float32."""
+    datatype: str = spec["datatype"]
+    return datatype.replace("float", "FP").upper()
 
 
 def _short(spec: dict[str, Any], value: Any) -> Any:

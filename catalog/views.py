@@ -18,7 +18,7 @@ from catalog.listing import Wanted
 from catalog.models import MLModel, ModelVersion
 
 PER_PAGE = 24
-TABS = ("playground", "api", "readme", "versions")
+TABS = ("playground", "api", "readme", "performance", "versions")
 
 
 @require_GET

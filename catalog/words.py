@@ -11,6 +11,8 @@ TASKS: dict[str, str | Promise] = {
     Task.IMAGE_CLASSIFICATION: _("Image classification"),
     Task.SEQUENCE_CLASSIFICATION: _("Sequence classification"),
     Task.REGRESSION: _("Regression"),
+    Task.TEXT_GENERATION: _("Text generation"),
+    Task.SENTENCE_EMBEDDING: _("Sentence embedding"),
 }
 FRAMEWORKS: dict[str, str | Promise] = {
     Framework.TENSORFLOW: "TensorFlow",
@@ -29,6 +31,8 @@ METRICS: dict[str, str | Promise] = {
     "rows": _("Held-out rows"),
     "mean_absolute_error": _("Mean absolute error"),
     "r2": "R²",
+    "bits_per_character": _("Bits per character"),
+    "parity": _("Largest difference from a second implementation"),
 }
 # Metrics that are shares of 1.
 SHARES = {"accuracy", "accuracy_varied"}
@@ -36,6 +40,8 @@ DATA: dict[str, str | Promise] = {
     "mnist": "MNIST",
     "digits": _("scikit-learn digits, scaled to 28 × 28"),
     "line": "y = 3x + 2 + ε",
+    "docs": _("Mercato's own documents"),
+    "none": _("None: the weights were trained elsewhere"),
 }
 HYPERPARAMETERS: dict[str, str | Promise] = {
     "optimizer": _("Optimizer"),
@@ -49,4 +55,5 @@ ARTIFACTS: dict[str, str | Promise] = {
     "saved_model": "SavedModel",
     "keras": "Keras",
     "torch": "PyTorch",
+    "tokenizer": _("Tokenizer"),
 }

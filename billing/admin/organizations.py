@@ -15,10 +15,11 @@ from django.db.models import F, FilteredRelation, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
-from unfold.widgets import UnfoldAdminTextInputWidget
+from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
-from accounts import organizations
+from accounts import limits, organizations
 from accounts.admin import ReadOnlyAdmin, ReadOnlyInline, ReasonForm, badge, deed, operator
+from accounts.limits import Unit
 from accounts.models import Membership, Organization
 from billing import credit
 from billing.models import Budget, LedgerTransaction, SpendLimit
@@ -79,6 +80,29 @@ class GrantForm(CreditForm):
     field_order = ["amount", "days", "reason"]
 
 
+class RateLimitForm(ReasonForm):
+    """How fast an organization may call."""
+
+    unit = forms.ChoiceField(
+        label=_("Counts"),
+        choices=[
+            (Unit.REQUESTS.value, _("Requests per minute")),
+            (Unit.ROWS.value, _("Rows per minute")),
+            (Unit.CONCURRENCY.value, _("Requests at a time")),
+        ],
+        widget=UnfoldAdminSelectWidget,
+    )
+    quota = forms.IntegerField(
+        label=_("At most"),
+        required=False,
+        min_value=1,
+        max_value=limits.LARGEST,
+        help_text=_("Empty: what the site's settings say for everybody."),
+        widget=UnfoldAdminTextInputWidget(attrs={"inputmode": "numeric"}),
+    )
+    field_order = ["unit", "quota", "reason"]
+
+
 class MemberInline(ReadOnlyInline):
     """Who belongs to an organization."""
 
@@ -119,10 +143,17 @@ class OrganizationAdmin(ReadOnlyAdmin):
     search_fields = ["slug", "name", "memberships__user__email"]
     date_hierarchy = "created_at"
     inlines = [MemberInline, LimitInline]
-    actions_detail = ["grant_credit", "take_credit", "freeze", "unfreeze"]
+    actions_detail = ["grant_credit", "take_credit", "set_rate_limit", "freeze", "unfreeze"]
     fieldsets = [
         (None, {"fields": ["slug", "name", "is_personal", "state", "created_at"]}),
         (_("Wallet"), {"fields": ["available", "held", "posted", "capacity"]}),
+        (
+            _("Limits"),
+            {
+                "fields": [unit.column for unit in Unit],
+                "description": _("Empty: what the site's settings say for everybody."),
+            },
+        ),
     ]
     readonly_fields = ["state", "available", "held", "posted", "capacity"]
 
@@ -220,6 +251,28 @@ class OrganizationAdmin(ReadOnlyAdmin):
             ),
             do=do,
             form_class=CreditForm,
+        )
+
+    @deed(_("Set a limit"), icon="speed")
+    def set_rate_limit(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Set how fast the organization may call."""
+
+        def do(row: Organization, form: dict[str, Any]) -> StrOrPromise:
+            changed = limits.set_of_organization(
+                row,
+                {Unit(form["unit"]): form["quota"]},
+                actor=operator(request),
+                reason=form["reason"],
+            )
+            return _("The limit binds within five seconds.") if changed else _("Nothing to change.")
+
+        return self.perform(
+            request,
+            object_id,
+            title=_("Set a limit"),
+            explain=_("All keys of the organization together. Refused calls get 429 and are free."),
+            do=do,
+            form_class=RateLimitForm,
         )
 
     @deed(_("Freeze"), icon="ac_unit", permission="freeze")

@@ -13,13 +13,18 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
-from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldBooleanWidget
+from unfold.widgets import (
+    UnfoldAdminIntegerFieldWidget,
+    UnfoldAdminTextareaWidget,
+    UnfoldBooleanWidget,
+)
 
 from accounts.admin import ReadOnlyAdmin, RowInline, badge, operator
 from billing import price_changes
 from billing.admin.organizations import AmountField
 from billing.errors import InvalidPriceError
 from billing.price_changes import Target
+from billing.rating import ALL_BPS
 from billing.templatetags.money import money, price_line
 from catalog.models import PriceChange, PriceComponent, PriceVersion
 from catalog.prices import Tier
@@ -58,9 +63,18 @@ class PriceForm(_PriceForm):
         label=_("Minimum charge"), lowest=0, initial="0", help_text=_("In US dollars, per run.")
     )
 
+    batch_discount_bps = forms.IntegerField(
+        label=_("Discount for batch files"),
+        required=False,
+        min_value=0,
+        max_value=ALL_BPS,
+        widget=UnfoldAdminIntegerFieldWidget,
+        help_text=_("Hundredths of a percent of each row: 5000 is half."),
+    )
+
     class Meta:
         model = PriceVersion
-        fields = ["model", "sku", "min_charge_nanos", "effective_from"]
+        fields = ["model", "sku", "min_charge_nanos", "batch_discount_bps", "effective_from"]
         labels = {"sku": _("SKU")}
         help_texts = {
             "sku": _("Only for what belongs to no model, such as training.cpu."),
@@ -72,6 +86,9 @@ class PriceForm(_PriceForm):
         cleaned = super().clean() or self.cleaned_data
         if bool(cleaned.get("model")) == bool(cleaned.get("sku")):
             raise forms.ValidationError(_("Choose a model, or write an SKU: one of the two."))
+        cleaned["batch_discount_bps"] = cleaned.get("batch_discount_bps") or 0
+        if cleaned["batch_discount_bps"] and cleaned.get("sku"):
+            self.add_error("batch_discount_bps", _("Only a model has one."))
         if cleaned.get("effective_from"):
             cleaned["effective_from"] = max(cleaned["effective_from"], timezone.now())
         return cleaned
@@ -194,7 +211,7 @@ class PriceVersionAdmin(ReadOnlyAdmin):
         """Show who added a price once it exists."""
         if obj is None:
             return [
-                *("model", "sku", "min_charge_nanos", "effective_from"),
+                *("model", "sku", "min_charge_nanos", "batch_discount_bps", "effective_from"),
                 *("reason", "only_propose"),
             ]
         return ["model", "sku", "line", "minimum", "effective_from", "created_by", "created_at"]
@@ -218,6 +235,7 @@ class PriceVersionAdmin(ReadOnlyAdmin):
             Target(price.model, price.sku),
             formsets[0].components(),
             min_charge_nanos=price.min_charge_nanos,
+            batch_discount_bps=price.batch_discount_bps,
             effective_from=price.effective_from,
             reason=form.cleaned_data["reason"],
             actor=operator(request),

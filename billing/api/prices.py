@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Any
 
@@ -26,7 +27,11 @@ from catalog.errors import ModelNotFoundError
 from catalog.models import MLModel, PriceChange, PriceVersion
 from catalog.prices import Tier
 
-_FIELDS = ("components", "minimum", "effective_from", "reason", "preview_only")
+_FIELDS = (
+    *("components", "minimum", "batch_discount", "effective_from", "reason"),
+    "preview_only",
+)
+_DISCOUNT = re.compile(r"\d{1,3}(\.\d{1,2})?")
 _MAX_COMPONENTS = 24
 _UNITS_MAX = 10**12
 
@@ -36,6 +41,9 @@ class PriceRequestSerializer(serializers.Serializer[object]):
 
     components = PriceComponentSerializer(many=True)
     minimum = serializers.CharField(required=False, help_text="The least a run costs.")
+    batch_discount = serializers.CharField(
+        required=False, help_text="Percent that a row of a batch file costs less, such as 50."
+    )
     effective_from = serializers.DateTimeField(required=False)
     reason = serializers.CharField(required=False)
     preview_only = serializers.BooleanField(required=False, help_text="Ask for nothing.")
@@ -62,6 +70,7 @@ class PriceChangeSerializer(serializers.Serializer[object]):
     status = serializers.ChoiceField(choices=PriceChange.State.choices, allow_null=True)
     components = PriceComponentSerializer(many=True)
     minimum = serializers.CharField()
+    batch_discount = serializers.CharField()
     reason = serializers.CharField()
     preview = PreviewSerializer(allow_null=True)
     price = PriceSerializer(allow_null=True, help_text="What it became.")
@@ -121,15 +130,17 @@ class Prices(APIView):
         target = Target(_mine(request, owner, name))
         components = _components(body)
         minimum = _amount(body.get("minimum", "0"), "minimum")
+        discount = _discount(body)
         effective_from = _instant(body)
         reason = bodies.text(body, "reason", limit=500)
         if bodies.boolean(body, "preview_only"):
-            tiers = price_changes.checked(target, components, minimum)
-            plan = plan_from(tiers, minimum)
+            tiers = price_changes.checked(target, components, minimum, discount)
+            plan = plan_from(tiers, minimum, batch_discount_bps=discount)
             change = PriceChange(
                 model=target.model,
                 components=tiers,
                 min_charge_nanos=minimum,
+                batch_discount_bps=discount,
                 reason=reason,
                 preview=price_previews.begin(target.model, "", plan),
             )
@@ -138,6 +149,7 @@ class Prices(APIView):
             target,
             components,
             min_charge_nanos=minimum,
+            batch_discount_bps=discount,
             effective_from=effective_from,
             reason=reason,
             actor=_actor(request),
@@ -214,6 +226,23 @@ def _amount(value: Any, param: str) -> int:
     return nanos
 
 
+def _discount(body: dict[str, Any]) -> int:
+    text = bodies.text(body, "batch_discount", limit=6) or "0"
+    if not (text.isascii() and _DISCOUNT.fullmatch(text)):
+        raise InvalidRequestError(
+            "`batch_discount` is a percentage such as 50 or 12.5, as a text.",
+            param="batch_discount",
+        )
+    whole, _, fraction = text.partition(".")
+    return int(whole) * 100 + int(fraction.ljust(2, "0"))
+
+
+def percent_text(bps: int) -> str:
+    """Write hundredths of a percent as a percentage: 1250 is 12.5."""
+    whole, rest = divmod(bps, 100)
+    return f"{whole}.{rest:02d}".rstrip("0").rstrip(".")
+
+
 def _instant(body: dict[str, Any]) -> datetime | None:
     text = bodies.text(body, "effective_from", limit=40)
     if not text:
@@ -238,6 +267,7 @@ def price_json(price: PriceVersion | None) -> dict[str, Any] | None:
         "version": price.pk,
         "currency": price.currency,
         "minimum": decimal_text(price.min_charge_nanos),
+        "batch_discount": percent_text(price.batch_discount_bps),
         "effective_from": price.effective_from,
         "components": [
             _component(item.dimension, (item.from_quantity, item.amount_nanos, item.per_quantity))
@@ -261,6 +291,7 @@ def change_json(change: PriceChange) -> dict[str, Any]:
             for tier in tiers
         ],
         "minimum": decimal_text(change.min_charge_nanos),
+        "batch_discount": percent_text(change.batch_discount_bps),
         "reason": change.reason,
         "preview": {
             "since": preview.since,

@@ -11,7 +11,7 @@ from billing.checks.trouble import Trouble
 from billing.errors import UnratedError
 from billing.models import UsageEvent
 from billing.outcomes import TRAINING_POLICY, billed_percent
-from billing.rating import PricePlan, plan_of, rate, share
+from billing.rating import PricePlan, for_source, plan_of, rate, share
 from catalog.models import ModelVersion, PriceVersion
 
 _UNITS = ("rows", "compute_ms", "input_tokens", "output_tokens", "bytes")
@@ -24,7 +24,7 @@ def usage_is_rated_by_its_price() -> list[Trouble]:
     equal = (
         UsageEvent.objects.order_by()
         .values_list(
-            *("organization_id", "hold__price_version", "model_version", "outcome"),
+            *("organization_id", "hold__price_version", "hold__source", "model_version", "outcome"),
             *("uncapped_nanos", "cost_nanos", "hold__reserved_nanos"),
             *_UNITS,
         )
@@ -32,9 +32,9 @@ def usage_is_rated_by_its_price() -> list[Trouble]:
     )
     found = []
     for row in equal.iterator(chunk_size=2000):
-        owner, price_id, version_id, outcome, uncapped, cost, reserved, *units, calls = row
+        owner, price_id, source, version_id, outcome, uncapped, cost, reserved, *units, calls = row
         usage = UsageEvent(**dict(zip(_UNITS, units, strict=True)))
-        again = _rated(plans(price_id), usage.quantities)
+        again = _rated(for_source(plans(price_id), source), usage.quantities)
         if again is not None:
             again = share(again, billed_percent(policies(version_id), outcome))
         if again is None or (uncapped, cost) != (again, min(again, reserved)):

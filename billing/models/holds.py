@@ -56,6 +56,7 @@ class Hold(models.Model):
         API = "api"
         WEB = "web"
         TRAINING = "training"
+        BATCH = "batch"
 
     id = models.UUIDField(primary_key=True, default=uuid7)
     # `hold_newest` begins with it.

@@ -67,7 +67,17 @@ def price_line(price: PriceVersion | None) -> str:
     if price.min_charge_nanos:
         least = money(price.min_charge_nanos, price.currency)
         line = gettext("{price}, at least {amount} a run").format(price=line, amount=least)
+    if price.batch_discount_bps:
+        line = f"{line} · {batch_discount(price)}"
     return line
+
+
+@register.filter
+def batch_discount(price: PriceVersion | PriceChange) -> str:
+    """Write how much less a row of a batch file costs: `batch files −50 %`."""
+    whole, rest = divmod(price.batch_discount_bps, 100)
+    percent = f"{whole}.{rest:02d}".rstrip("0") if rest else str(whole)
+    return gettext("batch files −{percent} %").format(percent=percent)
 
 
 @register.filter
@@ -79,6 +89,8 @@ def price_lines(price: PriceVersion | None) -> list[str]:
     if price.min_charge_nanos:
         least = money(price.min_charge_nanos, price.currency)
         lines.append(gettext("At least {amount} a run").format(amount=least))
+    if price.batch_discount_bps:
+        lines.append(batch_discount(price))
     return lines
 
 
@@ -95,6 +107,8 @@ def wanted_lines(change: PriceChange) -> list[str]:
         lines.append(
             gettext("At least {amount} a run").format(amount=money(change.min_charge_nanos))
         )
+    if change.batch_discount_bps:
+        lines.append(batch_discount(change))
     return lines
 
 

@@ -57,7 +57,12 @@ DECLINES = {
     "generic_decline": _("The card was declined."),
     "requires_payment_method": _("The payment did not arrive."),
 }
-SOURCES = {"api": _("API"), "web": _("Browser"), "training": _("Training")}
+SOURCES = {
+    "api": _("API"),
+    "web": _("Browser"),
+    "training": _("Training"),
+    "batch": _("Batch file"),
+}
 
 
 @register.filter

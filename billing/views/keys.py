@@ -5,13 +5,16 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from django.db import transaction
 from django.db.models import Prefetch, QuerySet
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
-from accounts import keys
+from accounts import keys, limits
+from accounts.errors import InvalidRequestError
 from accounts.models import ApiKey, Organization
 from accounts.sessions import ConsoleRequest, maker_required, organization_required
 from billing import budgets, windows
@@ -41,9 +44,25 @@ def key(request: ConsoleRequest, key_id: int) -> HttpResponse:
 def key_create(request: ConsoleRequest) -> HttpResponse:
     """Make a key and show its secret in this one answer: it is stored nowhere."""
     form = KeyForm(request.POST)
-    if not form.is_valid():
-        page = _page(request.organization, form)
-        return render(request, "console/keys.html", page, status=422)
+    if form.is_valid():
+        try:
+            with transaction.atomic():
+                made, secret = _make(request, form)
+        except InvalidRequestError as error:
+            form.add_error(error.param, gettext("At most what the organization may."))
+        else:
+            page = {"section": "keys", "key": made, "secret": secret}
+            return render(request, "console/key_created.html", page)
+    page = _page(request.organization, form)
+    return render(request, "console/keys.html", page, status=422)
+
+
+def _make(request: ConsoleRequest, form: KeyForm) -> tuple[ApiKey, str]:
+    """Make a key with its caps and limits.
+
+    Raises:
+        InvalidRequestError: A limit is above the organization's.
+    """
     made, secret = keys.issue(
         request.organization,
         form.cleaned_data["name"],
@@ -55,8 +74,8 @@ def key_create(request: ConsoleRequest) -> HttpResponse:
     if limit is not None:
         window = SpendLimit.Window.MONTH
         budgets.set_limit(request.organization, window, limit, api_key=made, actor=request.user)
-    page = {"section": "keys", "key": made, "secret": secret}
-    return render(request, "console/key_created.html", page)
+    limits.set_of_key(made, form.quotas(), actor=request.user)
+    return made, secret
 
 
 @require_POST

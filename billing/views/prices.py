@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, time
+from decimal import Decimal
 from typing import Any
 
 from django.contrib import messages
@@ -69,7 +70,9 @@ def price_propose(request: ConsoleRequest, name: str) -> HttpResponse:
     minimum, begins = form.cleaned_data["minimum"], form.cleaned_data["effective_on"]
     starts_at = datetime.combine(begins, time.min, tzinfo=UTC) if begins else None
     if "preview" in request.POST:
-        plan = plan_from(rows.components(), minimum)
+        plan = plan_from(
+            rows.components(), minimum, batch_discount_bps=form.cleaned_data["batch_discount"]
+        )
         counted = price_previews.begin(model, "", plan)
         page |= {
             "preview": price_previews.read(counted),
@@ -81,6 +84,7 @@ def price_propose(request: ConsoleRequest, name: str) -> HttpResponse:
             target,
             rows.components(),
             min_charge_nanos=minimum,
+            batch_discount_bps=form.cleaned_data["batch_discount"],
             effective_from=starts_at,
             reason=form.cleaned_data["reason"],
             actor=request.user,
@@ -122,7 +126,10 @@ def _told(change: PriceChange) -> str:
 def _page(model: MLModel) -> dict[str, Any]:
     target, current = Target(model), prices.current(model)
     changes = PriceChange.objects.filter(model=model).select_related("price_version")
-    minimum = current.min_charge_nanos if current else 0
+    kept = {
+        "minimum": current.min_charge_nanos if current else 0,
+        "batch_discount": Decimal(current.batch_discount_bps if current else 0).scaleb(-2),
+    }
     return {
         "section": "prices",
         "model": model,
@@ -130,7 +137,7 @@ def _page(model: MLModel) -> dict[str, Any]:
         "upcoming": prices.upcoming(model),
         "changes": changes[:_HISTORY],
         "versions": model.prices.prefetch_related("components")[:_HISTORY],
-        "form": PriceProposalForm(initial={"minimum": minimum}),
+        "form": PriceProposalForm(initial=kept),
         "rows": price_forms.tiers(target, current),
         "preview": None,
     }

@@ -19,6 +19,12 @@ class Task(models.TextChoices):
     IMAGE_CLASSIFICATION = "image-classification"
     SEQUENCE_CLASSIFICATION = "sequence-classification"
     REGRESSION = "regression"
+    TEXT_GENERATION = "text-generation"
+    SENTENCE_EMBEDDING = "sentence-embedding"
+
+
+# What a run reads is counted in tokens.
+TEXT_TASKS = frozenset({Task.TEXT_GENERATION, Task.SENTENCE_EMBEDDING})
 
 
 class Framework(models.TextChoices):
@@ -57,6 +63,10 @@ class MLModel(models.Model):
     framework = models.CharField(max_length=16, choices=Framework.choices)
     is_public = models.BooleanField(default=False)
     current_version = models.ForeignKey(
+        "catalog.ModelVersion", models.SET_NULL, null=True, blank=True, related_name="+"
+    )
+    # What the owner wants to be current, whatever is published later.
+    pinned_version = models.ForeignKey(
         "catalog.ModelVersion", models.SET_NULL, null=True, blank=True, related_name="+"
     )
     # Lower-case words and Chinese bigrams, made by catalog.search.
@@ -140,6 +150,7 @@ class Artifact(models.Model):
         SAVED_MODEL = "saved_model"
         KERAS = "keras"
         TORCH = "torch"
+        TOKENIZER = "tokenizer"
 
     version = models.ForeignKey(ModelVersion, models.PROTECT, related_name="artifacts")
     kind = models.CharField(max_length=16, choices=Kind.choices)

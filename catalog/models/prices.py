@@ -32,6 +32,8 @@ class PriceVersion(models.Model):
     sku = models.CharField(max_length=40, blank=True)
     currency = models.CharField(max_length=3, default="usd")
     min_charge_nanos = models.BigIntegerField(default=0)
+    # How much less a row of a batch file costs than a call, in hundredths of a percent.
+    batch_discount_bps = models.PositiveSmallIntegerField(default=0)
     effective_from = models.DateTimeField(default=timezone.now)
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+"
@@ -49,6 +51,9 @@ class PriceVersion(models.Model):
             ),
             models.CheckConstraint(
                 condition=Q(min_charge_nanos__gte=0), name="min_charge_positive"
+            ),
+            models.CheckConstraint(
+                condition=Q(batch_discount_bps__lte=10_000), name="batch_discount_at_most_all"
             ),
             # Two, because NULLs differ.
             models.UniqueConstraint(
@@ -119,6 +124,7 @@ class PriceChange(models.Model):
     )
     sku = models.CharField(max_length=40, blank=True)
     min_charge_nanos = models.BigIntegerField(default=0)
+    batch_discount_bps = models.PositiveSmallIntegerField(default=0)
     # As catalog.prices.add takes them.
     components = models.JSONField()
     # Empty: when it is approved.
