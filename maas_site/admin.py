@@ -27,7 +27,7 @@ from billing.stripe import client
 from billing.templatetags.money import money
 from inference import connections
 from inference.admin import age
-from inference.models import Worker
+from inference.models import LimiterOutage, Worker
 from training.models import Job
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     context.update(
         tiles=[
             *(_workers(), _open_holds(), _unsettled(), _today()),
-            *(_jobs(), _caps(), _findings(), _stripe()),
+            *(_jobs(), _caps(), _findings(), _stripe(), _limits()),
         ],
         queues=queues(),
         workers=Worker.objects.alive(),
@@ -173,6 +173,20 @@ def _caps() -> Tile:
     )
 
 
+def _limits() -> Tile:
+    """Whether requests were let through because they could not be counted."""
+    day_ago = timezone.now() - timedelta(days=1)
+    found = LimiterOutage.objects.filter(seen_at__gt=day_ago)
+    uncounted = found.aggregate(total=Coalesce(Sum("uncounted"), 0))["total"]
+    return Tile(
+        gettext_lazy("Limits"),
+        _("not counted") if found.filter(ended_at=None).exists() else _("counted"),
+        _("%(number)s requests let through uncounted in 24 hours") % {"number": uncounted},
+        tone="danger" if uncounted else "success",
+        href=_list("inference_limiteroutage"),
+    )
+
+
 def _stripe() -> Tile:
     dead = StripeEvent.objects.filter(state=StripeEvent.State.DEAD).count()
     hour_ago = timezone.now() - timedelta(hours=1)
@@ -272,6 +286,8 @@ _MENU: list[tuple[StrOrPromise, list[tuple[StrOrPromise, str, str]]]] = [
         [
             (gettext_lazy("Models"), "category", "catalog.mlmodel"),
             (gettext_lazy("Versions"), "deployed_code", "catalog.modelversion"),
+            (gettext_lazy("Canaries"), "alt_route", "inference.canary"),
+            (gettext_lazy("Aliases"), "label", "inference.versionalias"),
             (gettext_lazy("Prices"), "sell", "catalog.priceversion"),
             (gettext_lazy("Price changes"), "rule", "catalog.pricechange"),
         ],
@@ -282,7 +298,9 @@ _MENU: list[tuple[StrOrPromise, list[tuple[StrOrPromise, str, str]]]] = [
             (gettext_lazy("Workers"), "memory", "inference.worker"),
             (gettext_lazy("Calls"), "bolt", "billing.hold"),
             (gettext_lazy("Predictions"), "insights", "inference.prediction"),
+            (gettext_lazy("Batch files"), "table_rows", "inference.batchfile"),
             (gettext_lazy("Trainings"), "model_training", "training.job"),
+            (gettext_lazy("Outages of limits"), "speed", "inference.limiteroutage"),
         ],
     ),
     (
@@ -346,8 +364,16 @@ _MENU: list[tuple[StrOrPromise, list[tuple[StrOrPromise, str, str]]]] = [
 
 def navigation(request: HttpRequest) -> list[dict[str, Any]]:
     """Return the menu: what a person may look at (unfold's hook)."""
-    home = {"title": _("Overview"), "icon": "dashboard", "link": reverse("admin:index")}
-    groups: list[dict[str, Any]] = [{"items": [home]}]
+    first = [{"title": _("Overview"), "icon": "dashboard", "link": reverse("admin:index")}]
+    if cast(User, request.user).has_perm("billing.view_hold"):
+        first.append(
+            {
+                "title": _("Performance"),
+                "icon": "monitoring",
+                "link": reverse("operator_performance"),
+            }
+        )
+    groups: list[dict[str, Any]] = [{"items": first}]
     for title, entries in _MENU:
         items = [
             {"title": name, "icon": icon, "link": _list(label.replace(".", "_"))}

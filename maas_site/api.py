@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
 import orjson
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
+from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
 from rest_framework import exceptions, status
 from rest_framework.parsers import BaseParser
@@ -17,6 +19,7 @@ from rest_framework.response import Response
 from accounts import errors
 from accounts.errors import MercatoError
 
+logger = logging.getLogger(__name__)
 _BY_STATUS = {
     400: errors.InvalidRequestError,
     401: errors.AuthenticationError,
@@ -80,6 +83,9 @@ def _as_mercato_error(error: Exception) -> MercatoError | None:
     if isinstance(error, exceptions.APIException):
         kind = _BY_STATUS.get(error.status_code, MercatoError)
         return kind(str(error.detail))
+    if isinstance(error, OperationalError | InterfaceError):
+        logger.warning("database", exc_info=error)
+        return errors.OverloadedError("The database is away.")
     return None
 
 

@@ -43,10 +43,15 @@ app.conf.update(
             ("close-months", "billing.close_months", 60.0),
             ("look-at-invoices", "billing.look_at_invoices", 3600.0),
             ("forget-predictions", "inference.forget_predictions", 300.0),
+            ("sweep-batch-files", "inference.sweep_batch_files", 3.0),
+            ("forget-batch-files", "inference.forget_batch_files", 600.0),
+            ("sweep-predictions", "inference.sweep_predictions", 2.0),
             ("tell-owners", "billing.tell_owners", 5.0),
             ("send-mail", "accounts.send_mail", 5.0),
             ("forget-answers", "accounts.forget_answers", 3600.0),
             ("send-webhooks", "inference.send_webhooks", 2.0),
+            ("watch-canaries", "inference.watch_canaries", 5.0),
+            ("reap-queues", "inference.reap_queues", 2.0),
             ("sweep-jobs", "training.sweep", 3.0),
         ]
     }

@@ -14,6 +14,7 @@ from django.core.exceptions import ImproperlyConfigured
 _SOCKET_PATH_MAX = 100
 _STRIPE_KEYS = ("sk_test_", "sk_live_", "rk_test_", "rk_live_")
 _WEBHOOK_SECRET_MIN = 16
+_LABEL = re.compile(r"[a-z][a-z0-9_.-]{0,39}=[A-Za-z0-9_.-]{1,60}")
 _AMOUNT = re.compile(r"\d{1,9}(\.\d{1,9})?")
 
 
@@ -44,6 +45,14 @@ def boolean(name: str, *, default: bool) -> bool:
     return raw in {"1", "true", "yes"}
 
 
+def one_of(name: str, default: str, choices: set[str]) -> str:
+    """Read one of some words."""
+    raw = text(name, default)
+    if raw not in choices:
+        raise ImproperlyConfigured(f"{name} must be one of {sorted(choices)}, not {raw!r}.")
+    return raw
+
+
 def nanos(name: str, default: str) -> int:
     """Read an amount of money such as `5.00`; returns nanos (1e-9 of the major unit)."""
     raw = text(name, default)
@@ -51,6 +60,15 @@ def nanos(name: str, default: str) -> int:
         raise ImproperlyConfigured(f"{name} must be an amount such as 5.00, not {raw!r}.")
     whole, _, fraction = raw.partition(".")
     return int(whole) * 1_000_000_000 + int(fraction.ljust(9, "0"))
+
+
+def labels(name: str) -> dict[str, str]:
+    """Read `name=value,name=value`."""
+    given = [part.strip() for part in text(name).split(",") if part.strip()]
+    for part in given:
+        if not _LABEL.fullmatch(part):
+            raise ImproperlyConfigured(f"{name} must be like zone=a,gpu=1, not {part[:100]!r}.")
+    return dict(part.split("=", 1) for part in given)
 
 
 def stripe_key() -> str:
@@ -102,6 +120,12 @@ def secret_key(data: Path) -> str:
     with os.fdopen(handle, "w", encoding="ascii") as file:
         file.write(made)
     return made
+
+
+def folder(path: Path) -> Path:
+    """Return a folder of the site's own, made if it is not there (0700)."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return path
 
 
 def valkey_socket(data: Path) -> Path:

@@ -1,14 +1,22 @@
-"""A request id on every answer."""
+"""A request id on every answer, and a count of every request."""
 
 from __future__ import annotations
 
 import re
 import secrets
+import time
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from django.conf import settings
 from django.http import HttpRequest, HttpResponseBase
 
+from inference.metrics import counting
+from maas_site import log_lines
+
+_METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+_CONVERTER = re.compile(r"<[^>]*>")
 _GIVEN = re.compile(r"[A-Za-z0-9._-]{8,64}")
 
 
@@ -35,18 +43,37 @@ class RequestIdMiddleware:
         """Handle one request, in either mode."""
         if self._is_async:
             return self._answer(request)
-        _mark(request)
-        return _stamp(request, self.get_response(request))  # type: ignore[arg-type]  # sync
+        began_ns = _mark(request)
+        return _stamp(request, self.get_response(request), began_ns)  # type: ignore[arg-type]  # sync
 
     async def _answer(self, request: HttpRequest) -> HttpResponseBase:
-        _mark(request)
-        return _stamp(request, await self.get_response(request))  # type: ignore[misc]  # async
+        began_ns = _mark(request)
+        return _stamp(request, await self.get_response(request), began_ns)  # type: ignore[misc]  # async
 
 
-def _mark(request: HttpRequest) -> None:
-    request.request_id = request_id(request.headers.get("X-Request-Id", ""))  # type: ignore[attr-defined]
+def _mark(request: HttpRequest) -> int:
+    given = request_id(request.headers.get("X-Request-Id", ""))
+    request.request_id = given  # type: ignore[attr-defined]
+    log_lines.request_id.set(given)
+    return time.perf_counter_ns()
 
 
-def _stamp(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+def _stamp(request: HttpRequest, response: HttpResponseBase, began_ns: int) -> HttpResponseBase:
     response["X-Request-Id"] = request.request_id  # type: ignore[attr-defined]
+    method = request.method if request.method in _METHODS else "other"
+    counting.request(str(method), _route(request), response.status_code, counting.since(began_ns))
     return response
+
+
+def _route(request: HttpRequest) -> str:
+    """Return the pattern of the address, never the address: there is no end to those."""
+    match = request.resolver_match
+    if match is None:
+        is_file = request.path.startswith(str(settings.STATIC_URL))
+        return f"{settings.STATIC_URL}{{}}" if is_file else "none"
+    return _pattern(match.route)
+
+
+@lru_cache(maxsize=2048)
+def _pattern(route: str) -> str:
+    return "/" + _CONVERTER.sub("{}", route).removeprefix("^").removesuffix("$")

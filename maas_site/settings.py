@@ -9,8 +9,10 @@ from urllib.parse import urlsplit
 
 import dj_database_url
 from csp.constants import NONCE, NONE, SELF
+from whitenoise.compress import Compressor
 
 from maas_site import environment as env
+from maas_site.unfold_settings import UNFOLD as UNFOLD
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -22,6 +24,8 @@ IS_LOOPBACK = HOST in {"127.0.0.1", "::1", "localhost"}
 _HOST_IN_URL = f"[{HOST}]" if ":" in HOST else HOST
 PUBLIC_URL = env.text("MERCATO_PUBLIC_URL", f"http://{_HOST_IN_URL}:{PORT}").rstrip("/")
 ARTIFACTS = DATA / "artifacts"
+# Copies of artifacts that predict workers read; may be deleted at any time.
+MODEL_FILES = DATA / "model-files"
 MAIL = DATA / "mail"
 
 # Security -----------------------------------------------------------------------------------
@@ -53,6 +57,9 @@ X_FRAME_OPTIONS = "DENY"
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1_048_576
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 200
 DATA_UPLOAD_MAX_NUMBER_FILES = 20
+# On the disk of the data folder: a temporary folder may be memory.
+FILE_UPLOAD_TEMP_DIR = env.folder(DATA / "uploads")
+FILE_UPLOAD_PERMISSIONS = 0o600
 STRIPE_PAGES = [
     f"https://{name}.stripe.com" for name in ("checkout", "billing", "connect", "invoice")
 ]
@@ -200,6 +207,8 @@ ACCOUNT_CONFIRM_EMAIL_ON_GET = False
 ACCOUNT_LOGIN_ON_EMAIL_CONFIRMATION = True
 ACCOUNT_ADAPTER = "maas_site.signup.AccountAdapter"
 ACCOUNT_EMAIL_SUBJECT_PREFIX = "[Mercato] "
+# allauth's own limits hold for all else: sign-in, wrong passwords, new passwords.
+ALLAUTH_TRUSTED_PROXY_COUNT = env.integer("MERCATO_TRUSTED_PROXIES", 0, low=0, high=10)
 ACCOUNT_RATE_LIMITS = {"signup": env.text("MERCATO_SIGNUP_RATE", "20/h/ip")}
 
 # Mail ---------------------------------------------------------------------------------------
@@ -229,15 +238,18 @@ TIME_ZONE = "UTC"
 STATIC_URL = "/static/"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 STATIC_ROOT = DATA / "static"
+# Source maps are half of all bytes, and nobody downloads them but who debugs a library.
+WHITENOISE_SKIP_COMPRESS_EXTENSIONS = (*Compressor.SKIP_COMPRESS_EXTENSIONS, "map")
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
-    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+    "staticfiles": {"BACKEND": "maas_site.static.StaticFilesStorage"},
 }
 
 # API ----------------------------------------------------------------------------------------
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.authentication.ApiKeyAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["accounts.permissions.HasScope"],
+    "DEFAULT_THROTTLE_CLASSES": ["inference.limits.reads.ReadThrottle"],
     "DEFAULT_PARSER_CLASSES": ["maas_site.api.StrictJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["maas_site.api.JSONRenderer"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
@@ -310,7 +322,43 @@ LANE_MAX_WAITING = env.integer("MERCATO_LANE_MAX_WAITING", 2048, low=1, high=1_0
 MODEL_CACHE_BYTES = (
     env.integer("MERCATO_MODEL_CACHE_MB", 1024, low=16, high=1_048_576) * 1024 * 1024
 )
+MODEL_FILES_BYTES = (
+    env.integer("MERCATO_MODEL_FILES_MB", 4096, low=16, high=16_777_216) * 1024 * 1024
+)
+MODEL_IDLE_SECONDS = 60 * env.integer("MERCATO_MODEL_IDLE_MINUTES", 60, low=0, high=100_000)
+PRELOAD_MODELS = env.integer("MERCATO_PRELOAD_MODELS", 64, low=0, high=100_000)
+WORKER_LABELS = env.labels("MERCATO_WORKER_LABELS")
+WORKER_MAX_WAITING = env.integer("MERCATO_WORKER_MAX_WAITING", 256, low=1, high=1_000_000)
+# Of one batch of asynchronous predictions: a synchronous one waits for no more than that.
+ASYNC_MAX_ROWS = env.integer("MERCATO_ASYNC_MAX_ROWS", 64, low=1, high=65536)
+# Per organization.
+ASYNC_MAX_QUEUED = env.integer("MERCATO_ASYNC_MAX_QUEUED", 100_000, low=1, high=10_000_000)
+ASYNC_QUEUE_HOURS = env.integer("MERCATO_ASYNC_QUEUE_HOURS", 24, low=1, high=720)
+ASYNC_LEASE_SECONDS = env.integer("MERCATO_ASYNC_LEASE", 20, low=2, high=3600)
+# Open at once in one gateway process.
+MAX_STREAMS = env.integer("MERCATO_MAX_STREAMS", 1000, low=1, high=100_000)
+# Set by benchmarks/scaling.py.
+SLOW_ROW_MS = env.integer("MERCATO_SLOW_ROW_MS", 0, low=0, high=60_000)
 PREDICTION_RETENTION_HOURS = env.integer("MERCATO_PREDICTION_RETENTION_HOURS", 24, low=1, high=8760)
+
+# Limits -------------------------------------------------------------------------------------
+# Of organizations for which an operator has set nothing else; 0: none.
+ORGANIZATION_LIMITS = {
+    "requests": env.integer("MERCATO_REQUESTS_PER_MINUTE", 0, low=0, high=1_000_000_000),
+    "rows": env.integer("MERCATO_ROWS_PER_MINUTE", 0, low=0, high=1_000_000_000),
+    "concurrency": env.integer("MERCATO_CONCURRENT_REQUESTS", 0, low=0, high=1_000_000_000),
+}
+# Of each key, for what is not metered.
+READS_PER_MINUTE = env.integer("MERCATO_READS_PER_MINUTE", 6000, low=0, high=1_000_000_000)
+
+# Batch files --------------------------------------------------------------------------------
+BATCHES = DATA / "batches"
+BATCH_MAX_BYTES = env.integer("MERCATO_BATCH_MAX_MB", 512, low=1, high=65536) * 1024 * 1024
+BATCH_MAX_ROWS = env.integer("MERCATO_BATCH_MAX_ROWS", 100_000, low=1, high=10_000_000)
+BATCH_MAX_LINE_BYTES = env.integer("MERCATO_BATCH_MAX_LINE_KB", 1024, low=1, high=16384) * 1024
+BATCH_CHUNK_ROWS = env.integer("MERCATO_BATCH_CHUNK_ROWS", 256, low=1, high=4096)
+BATCH_LEASE_SECONDS = env.integer("MERCATO_BATCH_LEASE", 60, low=3, high=3600)
+BATCH_RETENTION_DAYS = env.integer("MERCATO_BATCH_RETENTION_DAYS", 7, low=1, high=3650)
 
 # Webhooks out -------------------------------------------------------------------------------
 PRIVATE_WEBHOOKS = env.boolean("MERCATO_PRIVATE_WEBHOOKS", default=False)
@@ -320,14 +368,25 @@ JOB_LEASE_SECONDS = env.integer("MERCATO_JOB_LEASE", 45, low=3, high=3600)
 JOB_MAX_ATTEMPTS = env.integer("MERCATO_JOB_MAX_ATTEMPTS", 3, low=1, high=20)
 JOB_MAX_SECONDS = env.integer("MERCATO_JOB_MAX_SECONDS", 3600, low=10, high=604_800)
 
+# Watching -----------------------------------------------------------------------------------
+# Lets a Prometheus on another machine read /metrics.
+METRICS_TOKEN = env.text("MERCATO_METRICS_TOKEN")
+TRACE_HOURS = env.integer("MERCATO_TRACE_HOURS", 24, low=0, high=8760)
+
 # Logs ---------------------------------------------------------------------------------------
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {
-        "plain": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"},
+        "plain": {"()": "maas_site.log_lines.PlainFormatter"},
+        "json": {"()": "maas_site.log_lines.JSONFormatter"},
     },
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "plain"}},
+    "handlers": {
+        "stderr": {
+            "class": "logging.StreamHandler",
+            "formatter": env.one_of("MERCATO_LOG_FORMAT", "plain", {"plain", "json"}),
+        }
+    },
     "root": {"handlers": ["stderr"], "level": env.text("MERCATO_LOG_LEVEL", "INFO")},
     # A line per request, and one per answer.
     "loggers": {"stripe": {"level": "WARNING"}},
@@ -335,47 +394,3 @@ LOGGING = {
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # onnxruntime tells its makers of every session otherwise.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-
-# Operator console ---------------------------------------------------------------------------
-UNFOLD = {
-    "SITE_TITLE": "Mercato",
-    "SITE_HEADER": "Mercato",
-    "SITE_SYMBOL": "storefront",
-    "SITE_URL": "/",
-    "SHOW_HISTORY": False,
-    "SHOW_VIEW_ON_SITE": False,
-    "COLORS": {
-        "primary": {
-            "50": "#eefaf5",
-            "100": "#d6f3e6",
-            "200": "#aee6cf",
-            "300": "#7ad5b3",
-            "400": "#4fc79d",
-            "500": "#35b68b",
-            "600": "#0b6b4f",
-            "700": "#095a42",
-            "800": "#084735",
-            "900": "#06382a",
-            "950": "#03211a",
-        },
-        "base": {
-            "50": "#fbfaf7",
-            "100": "#f2f0ea",
-            "200": "#e5e2da",
-            "300": "#cfcbc1",
-            "400": "#a5a8ae",
-            "500": "#6c6f76",
-            "600": "#5c5f66",
-            "700": "#44474d",
-            "800": "#2b2e33",
-            "900": "#1a1c1f",
-            "950": "#131416",
-        },
-    },
-    "DASHBOARD_CALLBACK": "maas_site.admin.dashboard",
-    "SIDEBAR": {
-        "show_search": False,
-        "show_all_applications": False,
-        "navigation": "maas_site.admin.navigation",
-    },
-}

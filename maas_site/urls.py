@@ -11,24 +11,37 @@ import billing.urls
 import catalog.urls
 import inference.urls
 import training.urls
-from maas_site import api, console, dev_mail, health, views
+from maas_site import api, console, dev_mail, health, numbers, performance, views
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", views.home, name="home"),
     path("language", views.language, name="set_language"),
     path("healthz", health.healthz),
     path("readyz", health.readyz),
-    path("metrics", health.metrics),
+    path("metrics", numbers.metrics),
+    path("v2/health/live", health.v2_live),
+    path("v2/health/ready", health.v2_ready),
     path("console", console.overview, name="console"),
     path("dev/mail", dev_mail.dev_mail, name="dev_mail"),
     path("openapi.json", SpectacularJSONAPIView.as_view(), name="openapi"),
     path("docs/api", SpectacularSwaggerView.as_view(url_name="openapi"), name="api_docs"),
+    path(
+        "admin/performance",
+        admin.site.admin_view(performance.operator_performance),
+        name="operator_performance",
+    ),
+    path(
+        "admin/performance/live",
+        admin.site.admin_view(performance.operator_performance_live),
+        name="operator_performance_live",
+    ),
     path("admin/", admin.site.urls),
     *accounts.urls.urlpatterns,
     *catalog.urls.urlpatterns,
     *billing.urls.urlpatterns,
     *inference.urls.urlpatterns,
     *training.urls.urlpatterns,
+    *inference.urls.open_inference_urlpatterns,
     path(
         "v1/",
         include(

@@ -24,6 +24,7 @@ class Config:
     # A name that the site answers to.
     host_name: str
     predict_pool: str
+    predict_workers: int
     job_pool: str
 
     @classmethod
@@ -45,6 +46,7 @@ class Config:
             public_url=env.text("MERCATO_PUBLIC_URL", address).rstrip("/"),
             host_name=_first_name(env.text("MERCATO_ALLOWED_HOSTS")),
             predict_pool=env.text("MERCATO_PREDICT_POOL", "cpu"),
+            predict_workers=env.integer("MERCATO_PREDICT_WORKERS", 1, low=1, high=64),
             job_pool=env.text("MERCATO_JOB_POOL", "cpu"),
         )
 

@@ -30,12 +30,13 @@ class LogFile:
         self.last: deque[str] = deque(maxlen=5)
 
     def write(self, text: str) -> None:
-        """Add one line, with the time and the child's name."""
+        """Add one line, with the time and the child's name; JSON stays JSON."""
         now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
+        line = text if text.startswith('{"') else f"{now} {self._name}: {text}"
         with self._lock:
             if self._file.closed:
                 return
-            self._file.write(f"{now} {self._name}: {text}\n".encode())
+            self._file.write(f"{line}\n".encode())
             self._file.flush()
             self.last.append(text)
             if self._file.tell() > MAX_BYTES:

@@ -31,7 +31,7 @@ _DRAIN_SECONDS = 30.0
 _KILL_SECONDS = 15.0
 _TICK = 0.5
 # Who ends together: first those that take work, then those they need, the broker last.
-_ORDER = ({"gateway", "jobs", "prepare", "models"}, {"predict", "light"}, {"valkey"})
+_FIRST, _LAST = {"gateway", "jobs", "prepare", "models"}, {"valkey"}
 
 
 def main(console: Console) -> int:
@@ -144,7 +144,7 @@ class Supervisor:
             self._launch(specs.pop("jobs"))
             self._train()
         # What a prediction needs comes first; the rest would only compete with it for the start.
-        for name in ("predict", "gateway"):
+        for name in (*children.predict_names(self._config), "gateway"):
             self._launch(specs.pop(name))
         self._await_ready()
         for spec in specs.values():
@@ -287,7 +287,8 @@ class Supervisor:
     def _stop(self) -> None:
         self._wake.is_stopping = True
         until = time.monotonic() + _DRAIN_SECONDS
-        for names in _ORDER:
+        needed = {"light", *children.predict_names(self._config)}
+        for names in (_FIRST, needed, _LAST):
             group = [child for name, child in self._children.items() if name in names]
             for child in group:
                 child.signal(signal.SIGTERM)

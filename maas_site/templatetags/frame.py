@@ -26,10 +26,14 @@ def wallet(context: dict[str, Any]) -> Budget | None:
     return budgets.wallet(organization) if organization else None
 
 
+# Nobody knows how much of these a run counts before it is asked for.
+_DEPENDS = frozenset({"compute_ms", "input_token", "output_token"})
+
+
 @register.simple_tag
 def run_cost(price: PriceVersion | None) -> int | None:
-    """Return what one row costs, in nanos; None where it depends on how long the run takes."""
-    if price is None or any(item.dimension == "compute_ms" for item in price.components.all()):
+    """Return what one row costs, in nanos; None where it depends on the run."""
+    if price is None or any(item.dimension in _DEPENDS for item in price.components.all()):
         return None
     return rating.rate(rating.plan_of(price), {"row": 1, "call": 1})
 
@@ -39,8 +43,11 @@ def playground_words() -> dict[str, str]:
     """Return what static/js/playground.js says, in the reader's language."""
     return {
         "running": _("Running …"),
+        "starting": _("The model is starting: about {seconds} s. That time is free."),
         "succeeded": _("Succeeded in {ms} ms"),
         "failed": _("Not run"),
+        "stopped": _("Stopped"),
+        "tokens": _("{input} characters read, {output} written"),
         "result": _("Result"),
         "likeliest": _("likeliest"),
         "probability": _("{label}: {percent}"),

@@ -173,6 +173,19 @@ async function ask() {
   }
 }
 
+/** Say how long a model that is not loaded yet will take, while a run waits for it. */
+async function tellStart() {
+  try {
+    const answer = await (await fetch(form.dataset.start)).json();
+    if (answer.state === "ready" || !find("run").disabled) return;
+    const seconds = Math.ceil(answer.ready_in_seconds);
+    find("run-state").textContent = fill(words.starting, { seconds });
+  } catch (error) {
+    // The run itself will say what is wrong.
+    if (!(error instanceof TypeError || error instanceof SyntaxError)) throw error;
+  }
+}
+
 async function run() {
   const button = find("run");
   if (form.dataset.signedIn !== "yes") {
@@ -187,7 +200,9 @@ async function run() {
   button.disabled = true;
   find("run-state").textContent = words.running;
   const start = performance.now();
+  const waiting = setTimeout(tellStart, 700);
   const body = await ask();
+  clearTimeout(waiting);
   const ms = (performance.now() - start).toFixed(0);
   button.disabled = false;
   button.focus();
