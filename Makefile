@@ -1,17 +1,19 @@
 # Needs Python 3.11, 3.12 or 3.13, make and a C compiler; everything else goes into .venv.
-.PHONY: up test check bench lock
+.PHONY: up test check bench soak lock
 .DEFAULT_GOAL := up
 
 UV_VERSION := 0.13.9
 BIN := .venv/bin
-# --inexact leaves alone what was installed besides, such as PyTorch.
-SYNC := UV_PYTHON_DOWNLOADS=never VIRTUAL_ENV= $(BIN)/uv sync --quiet --frozen --inexact --extra worker
+# --inexact leaves alone what was installed besides, such as PyTorch. Compiled once here, or by
+# every process at every start where PYTHONDONTWRITEBYTECODE is set.
+SYNC := UV_PYTHON_DOWNLOADS=never VIRTUAL_ENV= $(BIN)/uv sync --quiet --frozen --inexact \
+	--compile-bytecode --extra worker --extra text
 
 up: .venv/.worker
 	@exec $(BIN)/python -m maas_site.supervisor
 
 test: .venv/.test
-	@exec $(BIN)/python tests/both_databases.py $(ARGS)
+	@exec $(BIN)/python -m tests.both_databases $(ARGS)
 
 # A data folder of its own: reading the settings makes a secret key.
 check: export MERCATO_DATA := .venv/check-data
@@ -30,8 +32,13 @@ check: .venv/.test
 DEPLOYED := MERCATO_PUBLIC_URL=https://mercato.example MERCATO_ALLOWED_HOSTS=mercato.example \
 	MERCATO_HOST=0.0.0.0 SECRET_KEY=$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(60))')
 
-bench: .venv/.bench
-	@exec $(BIN)/python -m benchmarks
+# ONLY=mosec,bentoml measures those alone. The servers it compares with go into .venv-bench.
+bench: .venv/.worker
+	@ONLY="$(ONLY)" exec $(BIN)/python -m benchmarks
+
+# Kills parts of the site under load; SEED=… repeats a run.
+soak: .venv/.test
+	@exec $(BIN)/python -m tests.soak $(or $(MINUTES),10) $(SEED)
 
 lock: .venv/.uv
 	$(BIN)/uv lock
@@ -54,11 +61,6 @@ lock: .venv/.uv
 	@echo "Installing what uv.lock lists; the first time takes a few minutes"
 	@$(SYNC)
 	@touch $@
-
-.venv/.bench: .venv/.uv uv.lock
-	@echo "Installing what uv.lock lists, with what the benchmark compares against"
-	@$(SYNC) --extra test --extra bench
-	@touch .venv/.worker .venv/.test $@
 
 .venv/.test: .venv/.uv uv.lock
 	@echo "Installing what uv.lock lists, with the tools for tests"

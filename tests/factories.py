@@ -15,7 +15,7 @@ from accounts import keys, organizations
 from accounts.models import ApiKey, Organization, User
 from billing import credit
 from billing.money import NANOS
-from catalog import prices, search
+from catalog import artifacts, prices, search
 from catalog.models import Artifact, MLModel, ModelVersion
 
 _numbers = itertools.count(1)
@@ -137,7 +137,7 @@ def write_onnx(version: ModelVersion) -> Artifact:
         version=version,
         kind=Artifact.Kind.ONNX,
         path=str(folder / "model.onnx"),
-        sha256="0" * 64,
+        sha256=artifacts.sha256(path),
         size_bytes=path.stat().st_size,
     )
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -22,8 +24,10 @@ ROOT = Path(__file__).resolve().parent.parent
 _COMMANDS = {
     "gateway": "granian --interface asgi --workers 2 --loop uvloop --host 127.0.0.1 "
     "--port {port} --no-access-log maas_site.asgi:application",
-    "predict": "celery -A maas_site.celery:predict worker -P threads -c 2 --prefetch-multiplier "
+    "predict": "celery -A maas_site.celery:predict worker -P threads -c 4 --prefetch-multiplier "
     "128 --without-gossip --without-mingle -Q predict.cpu -n predict@test -l WARNING",
+    "predict-2": "celery -A maas_site.celery:predict worker -P threads -c 2 --prefetch-multiplier "
+    "128 --without-gossip --without-mingle -Q predict.cpu -n predict-2@test -l WARNING",
     "job": "celery -A maas_site.celery:app worker -P prefork -c 1 -Q job.cpu -n job@test "
     "-l WARNING",
 }
@@ -64,21 +68,32 @@ class Site:
     def start(self) -> None:
         """Start what does not run, and wait until it serves."""
         if not any(settings.STATIC_ROOT.iterdir()):
-            command = [sys.executable, "manage.py", "collectstatic", "--noinput", "-v", "0"]
-            subprocess.run(command, cwd=ROOT, env=self.environment(), check=True)
+            self._collect_static()
         self.start_worker()
         self._start("gateway")
         self.wait_ready()
 
-    def start_worker(self) -> None:
-        """Start the predict worker if it does not run."""
-        self._start("predict")
+    def _collect_static(self) -> None:
+        """Collect static files, or take what another run of the same suite has collected."""
+        shared = Path(os.environ.get("TEST_STATIC", DATA))
+        environment = self.environment() | {"MERCATO_DATA": str(shared)}
+        with (shared / "collecting").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (shared / "static" / "staticfiles.json").exists():
+                command = [sys.executable, "manage.py", "collectstatic", "--noinput", "-v", "0"]
+                subprocess.run(command, cwd=ROOT, env=environment, check=True)
+        if shared != DATA:
+            shutil.copytree(shared / "static", settings.STATIC_ROOT, dirs_exist_ok=True)
+
+    def start_worker(self, name: str = "predict", **environment: str) -> None:
+        """Start a predict worker, `predict` or `predict-2`, if it does not run."""
+        self._start(name, environment)
 
     def start_jobs(self) -> None:
         """Start the job worker if it does not run."""
         self._start("job")
 
-    def _start(self, name: str) -> None:
+    def _start(self, name: str, environment: dict[str, str] | None = None) -> None:
         running = self._processes.get(name)
         if running is not None and running.poll() is None:
             return
@@ -87,7 +102,7 @@ class Site:
         self._processes[name] = subprocess.Popen(
             [str(Path(sys.executable).parent / program), *arguments],
             cwd=ROOT,
-            env=self.environment(),
+            env=self.environment() | (environment or {}),
             stdout=log,
             stderr=log,
             start_new_session=True,
@@ -123,6 +138,17 @@ class Site:
         process = self._processes[name]
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+    def freeze(self, name: str) -> None:
+        """Stop a process where it is: it neither works nor ends."""
+        os.killpg(self._processes[name].pid, signal.SIGSTOP)
+
+    def end(self, name: str) -> None:
+        """Ask a process to end, and wait until it has."""
+        process = self._processes.pop(name)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+        process.wait(timeout=60)
 
     def settle(self) -> int:
         """Book what is finished."""

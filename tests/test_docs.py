@@ -13,6 +13,7 @@ import pytest
 from drf_spectacular.generators import SchemaGenerator
 
 from accounts.errors import MercatoError
+from inference.asynchronous import failures
 from tests import money_table
 from training.errors import FAILURES
 
@@ -21,9 +22,9 @@ pytestmark = pytest.mark.once
 ROOT = Path(__file__).resolve().parents[1]
 APPS = ("accounts", "catalog", "billing", "inference", "training", "maas_site")
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-READERS = {"text", "integer", "boolean", "nanos"}
+READERS = {"labels", "text", "integer", "boolean", "nanos", "one_of"}
 # Set by make, read to know whether it is there, and set by tests: not for people to set.
-INTERNAL = {"MAKELEVEL", "MERCATO_CRASH_AT"}
+INTERNAL = {"MAKELEVEL", "MERCATO_CRASH_AT", "MERCATO_SLOW_ROW_MS"}
 
 
 def settings_read() -> set[str]:
@@ -96,6 +97,12 @@ def test_every_error_code_is_documented_with_its_status_and_no_other() -> None:
     assert {code: cells[0] for code, cells in documented.items()} == real
 
 
+def test_every_way_a_prediction_fails_is_documented_and_no_other() -> None:
+    documented = rows("errors.md", "How an asynchronous prediction fails")
+
+    assert documented.keys() == failures.FAILURES.keys()
+
+
 def test_every_way_a_training_fails_is_documented_and_no_other() -> None:
     assert rows("errors.md", "How a training fails").keys() == FAILURES.keys()
 
@@ -127,7 +134,7 @@ def test_every_path_of_the_api_is_documented_and_no_other() -> None:
     text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
 
     headings = "\n".join(re.findall(r"^### .*$", text, flags=re.MULTILINE))
-    found = re.findall(r"`((?:GET|POST|PUT|PATCH|DELETE) /v1/[^`]+)`", headings)
+    found = re.findall(r"`((?:GET|POST|PUT|PATCH|DELETE) /v[12][^`]*)`", headings)
     assert {re.sub(r"{.*?}", "{}", each) for each in found} == real
 
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 from fractions import Fraction
 
 import pytest
+from django.db import DatabaseError, transaction
 from hypothesis import given
 from hypothesis import strategies as st
 
 from billing.errors import UnratedError
 from billing.money import decimal_text, parse
 from billing.outcomes import billed_percent
-from billing.rating import PricePlan, is_higher, rate, share
+from billing.rating import BATCH, PricePlan, for_source, is_higher, plan_of, rate, share
 from billing.templatetags.money import price_line, price_lines
 from catalog import prices
+from catalog.models import PriceVersion
 from catalog.prices import Tier
 
 
@@ -178,6 +180,44 @@ def test_a_price_is_higher_if_anything_costs_more(
 
 def test_a_higher_minimum_is_a_higher_price() -> None:
     assert is_higher(plan({"row": (1, 1)}, 5), plan({"row": (1, 1)}, 4))
+
+
+@given(
+    amount=st.integers(0, 10**9),
+    per=st.integers(1, 10**6),
+    minimum=st.integers(0, 10**9),
+    bps=st.integers(0, 10_000),
+    rows=st.integers(0, 10**6),
+)
+def test_a_row_of_a_file_costs_exactly_that_much_less(
+    amount: int, per: int, minimum: int, bps: int, rows: int
+) -> None:
+    full = PricePlan(1, "usd", minimum, {"row": ((0, amount, per),)}, bps)
+
+    cost = rate(for_source(full, BATCH), {"row": rows})
+
+    left = Fraction(10_000 - bps, 10_000)
+    exact = max(Fraction(amount * rows, per) * left, minimum * left)
+    assert abs(cost - exact) <= Fraction(1, 2)
+    assert rate(for_source(full, "api"), {"row": rows}) == rate(full, {"row": rows})
+
+
+def test_less_discount_for_files_is_a_higher_price() -> None:
+    components = {"row": ((0, 20_000, 1),)}
+    half, fifth = (PricePlan(1, "usd", 0, components, bps) for bps in (5000, 2000))
+
+    assert is_higher(fifth, half)
+    assert not is_higher(half, fifth)
+
+
+@pytest.mark.django_db
+def test_a_discount_for_files_is_part_of_the_price_and_never_changes() -> None:
+    version = prices.add(sku="x", components={"row": (20_000, 1)}, batch_discount_bps=1250)
+
+    assert price_line(version) == "$0.00002 / row · batch files −12.5 %"
+    assert rate(for_source(plan_of(version), BATCH), {"row": 1}) == 17_500
+    with pytest.raises(DatabaseError), transaction.atomic():
+        PriceVersion.objects.filter(pk=version.pk).update(batch_discount_bps=0)
 
 
 def test_tokens_and_bytes_are_rated_like_rows() -> None:

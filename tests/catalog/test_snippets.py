@@ -33,8 +33,26 @@ def test_curl_sends_a_body_of_valid_json() -> None:
     assert json.loads(words[-1]) == {"model": version.model.path, "input": {"x": [4.0]}}
 
 
-def test_the_python_call_is_valid_python() -> None:
-    ast.parse(snippets.of(factories.make_version(), URL).python)
+def test_the_python_calls_are_valid_python() -> None:
+    found = snippets.of(factories.make_version(), "https://models.example.com")
+
+    ast.parse(found.python)
+    ast.parse(found.tritonclient)
+    assert 'InferenceServerClient("models.example.com", ssl=True)' in found.tritonclient
+    assert 'InferInput("image", list(array.shape), "FP32")' in found.tritonclient
+
+
+def test_a_bare_array_can_only_be_sent_to_a_model_with_one_input() -> None:
+    one = factories.make_version(signature=NUMBER)
+    two = factories.make_version(
+        signature=NUMBER
+        | {"inputs": [*NUMBER["inputs"], {"name": "z", "datatype": "int64", "shape": []}]}
+    )
+
+    assert "numpy.zeros((1,), 'float32')" in snippets.of(one, URL).npy
+    assert f'"{URL}/v1/predictions?model={one.model.path}"' in snippets.of(one, URL).npy
+    assert snippets.of(two, URL).npy == ""
+    assert 'np.zeros((1,), "int64")' in snippets.of(two, URL).tritonclient
 
 
 def test_an_image_is_written_as_a_png_without_loss() -> None:

@@ -23,7 +23,7 @@ def operator(client: Client) -> User:
 
 @pytest.mark.parametrize(
     ("seconds_ago", "is_stopped", "state"),
-    [(0, False, "alive"), (60, False, "lost"), (60, True, "stopped")],
+    [(0, False, "active"), (60, False, "lost"), (60, True, "stopped")],
 )
 def test_a_worker_is_alive_lost_or_stopped(
     client: Client, operator: User, seconds_ago: int, is_stopped: bool, state: str
@@ -43,7 +43,7 @@ def test_a_worker_is_alive_lost_or_stopped(
     page = client.get("/admin/inference/worker/").content.decode()
 
     assert state in page
-    assert "mercato/mnist-cnn:1" in page
+    assert ("mercato/mnist-cnn:1" in page) == (state == "active")
 
 
 def test_what_a_tenant_sent_is_not_shown(client: Client, operator: User) -> None:

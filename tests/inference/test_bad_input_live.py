@@ -219,7 +219,8 @@ def test_a_private_model_of_somebody_else_does_not_exist(
     [
         ("GET", "/v1/nothing", 404, "not_found"),
         ("GET", "/v1", 404, "not_found"),
-        ("GET", "/v1/predictions", 404, "not_found"),
+        ("GET", "/v1/predictions/nothing", 404, "not_found"),
+        ("PUT", "/v1/predictions", 405, "method_not_allowed"),
         ("DELETE", "/v1/balance", 405, "method_not_allowed"),
         ("POST", "/v1/models/x:predict", 404, "not_found"),
     ],

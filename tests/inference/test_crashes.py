@@ -236,10 +236,13 @@ def test_a_worker_that_wakes_too_late_charges_nothing(
     charge = worker._charge
 
     def charge_late(*arguments: Any) -> list[bool]:
+        redis_client(PREDICT_DB).delete(heartbeat_key("w1"))
         assert answer.result().code == "worker_lost"
         return charge(*arguments)
 
     monkeypatch.setattr(worker, "_charge", charge_late)
+    # Its heart beats until it has put the reply aside; then it is silent for too long.
+    redis_client(PREDICT_DB).set(heartbeat_key("w1"), 1)
 
     worker.run_batch("b1", "w1")
 

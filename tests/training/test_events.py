@@ -100,3 +100,26 @@ def test_a_stream_does_not_grow_without_end(start: Start) -> None:
     client: Any = redis_client(EVENTS_DB)
     assert client.xlen(events.key(job.pk)) < 2300
     assert client.ttl(events.key(job.pk)) > 80_000
+
+
+def test_who_missed_what_is_not_kept_is_told_so(start: Start) -> None:
+    job = start()
+    events.publish(job.pk, "epoch", {"epoch": 0})
+    first: Any = redis_client(EVENTS_DB).xrange(events.key(job.pk), count=1)
+    lease = leases.claim("cpu", "worker")
+    assert lease is not None
+    for epoch in range(2500):
+        events.publish(job.pk, "progress", {"epoch": epoch})
+    leases.finish(lease, leases.failed("internal_error"))
+
+    found = read(job, first[0][0].decode())
+
+    assert [item["event"] for item in found] == ["error", "state", "end"]
+    assert found[0]["data"]["code"] == "history_dropped"
+
+
+def test_who_returns_after_all_was_forgotten_is_told_so(start: Start) -> None:
+    job = finished(start)
+    redis_client(EVENTS_DB).delete(events.key(job.pk))
+
+    assert [item["event"] for item in read(job, "1-1")] == ["error", "state", "end"]

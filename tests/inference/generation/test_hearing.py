@@ -1,0 +1,249 @@
+"""A worker dies between two lines: what was charged is answered, what is not answered is free."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from uuid import UUID
+
+import pytest
+from pytest_django import Settings
+
+from accounts.errors import MercatoError
+from accounts.keys import Caller
+from accounts.models import Organization
+from billing import holds
+from billing.models import Hold, UsageEvent
+from inference.connections import PREDICT_DB, redis_client
+from inference.generation import asking, charging, hearing, ringing
+from inference.generation.asking import Ask, Begun
+from inference.generation.engine import Engine
+from inference.generation.texts import Text
+from inference.generation.wire import (
+    ENDED,
+    EVENT,
+    Charged,
+    End,
+    Event,
+    Order,
+    Piece,
+    gone_key,
+    order_key,
+    pack_event,
+    pieces_key,
+    unpack_order,
+)
+from inference.runtime.sampling import Choice
+from inference.wire import heartbeat_key, taken_key
+from tests.inference.writers import VOCABULARY, cost, make_writer
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("books")]
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
+    monkeypatch.setattr(hearing, "_LOOK_MS", 50)
+    # A pool without workers: those of other tests must not take these orders.
+    settings.PREDICT_POOL = "nobody"
+
+
+class Heard:
+    """What a gateway heard of one text."""
+
+    def __init__(self, begun: Begun) -> None:
+        self.begun = begun
+        self.text = ""
+        self.end: End | None = None
+        self.error: MercatoError | None = None
+
+    @property
+    def hold(self) -> Hold:
+        return Hold.objects.get(pk=self.begun.hold_id)
+
+
+async def _hear(heard: Heard) -> None:
+    try:
+        async for event in hearing.hear(heard.begun):
+            if isinstance(event, Piece):
+                heard.text += event.text
+            else:
+                heard.end = event
+    except MercatoError as error:
+        heard.error = error
+
+
+def listen(organization: Organization, before: object, **fields: object) -> Heard:
+    """Order a text, let something happen to it, and hear what comes."""
+    path = make_writer().model.path
+
+    async def both() -> Heard:
+        ask = Ask(
+            caller=Caller(organization.pk, organization.slug),
+            ref=path,
+            prompt="Hello",
+            choice=Choice(seed=4),
+            request_id="r1",
+            max_tokens=10,
+        )
+        begun = await asking.begin(ask)
+        heard = Heard(begun)
+        await asyncio.to_thread(before, begun.hold_id)  # type: ignore[arg-type]  # any function
+        await _hear(heard)
+        return heard
+
+    return asyncio.run(both())
+
+
+def tell(hold_id: UUID, events: Sequence[Event]) -> None:
+    """Say it as a worker does that is not heard of again."""
+    redis_client(PREDICT_DB).set(taken_key(hold_id.hex), "dead:1")
+    for event in events:
+        redis_client(PREDICT_DB).xadd(pieces_key(hold_id.hex), {EVENT: pack_event(event)})
+
+
+def order_of(hold_id: UUID) -> Order:
+    data = redis_client(PREDICT_DB).get(order_key(hold_id.hex))
+    assert isinstance(data, bytes)
+    return unpack_order(data)
+
+
+def charge(hold_id: UUID, written: int = 4) -> None:
+    """Capture as the worker does, without telling."""
+    text = Text(order_of(hold_id), None, VOCABULARY)  # type: ignore[arg-type]  # not read here
+    text.output_tokens, text.outcome = written, "succeeded"
+    holds.capture(charging.report(text, "dead:1", 1))
+
+
+END = End("succeeded", "length", 4, cost("Hello", 4))
+
+
+def test_dead_before_the_charge_is_free(organization: Organization) -> None:
+    heard = listen(organization, lambda hold: tell(hold, [Piece(0, "abcd"), END]))
+
+    assert heard.error is not None
+    assert heard.error.code == "worker_lost"
+    assert (heard.hold.state, heard.hold.failure) == ("voided", "worker_lost")
+    gone = redis_client(PREDICT_DB).get(gone_key(heard.begun.hold_id.hex))
+    assert gone == ENDED
+
+
+def test_dead_after_the_charge_is_answered(organization: Organization) -> None:
+    def dies(hold_id: UUID) -> None:
+        tell(hold_id, [Piece(0, "abcd"), END])
+        charge(hold_id)
+
+    heard = listen(organization, dies)
+
+    assert (heard.text, heard.end, heard.error) == ("abcd", END, None)
+    assert heard.hold.captured_nanos == cost("Hello", 4)
+    assert UsageEvent.objects.count() == 1
+
+
+def test_what_is_told_twice_is_passed_on_once(organization: Organization) -> None:
+    def tells(hold_id: UUID) -> None:
+        charge(hold_id)
+        pieces = [Piece(0, "ab"), Piece(0, "ab"), Piece(0, "abc"), Piece(3, "d")]
+        tell(hold_id, [*pieces, END, END, Charged(True)])
+
+    assert listen(organization, tells).text == "abcd"
+
+
+def test_a_hold_that_expired_meanwhile_is_no_answer(organization: Organization) -> None:
+    def late(hold_id: UUID) -> None:
+        Hold.objects.filter(pk=hold_id).update(state="expired", failure="worker_lost")
+        tell(hold_id, [Piece(0, "abcd"), END, Charged(False)])
+
+    heard = listen(organization, late)
+
+    assert heard.error is not None
+    assert heard.error.code == "worker_lost"
+    assert heard.hold.state == "expired"
+
+
+def test_an_order_that_nobody_takes_is_free(
+    organization: Organization, monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    settings.PREDICT_TIMEOUT_SECONDS = 1
+    rung: list[str] = []
+    monkeypatch.setattr(ringing, "ring", lambda order_id, *_: rung.append(order_id))
+    monkeypatch.setattr(hearing, "_RING_SECONDS", 0.2)
+
+    heard = listen(organization, lambda hold: None)
+
+    assert heard.error is not None
+    assert heard.error.code == "prediction_timeout"
+    assert heard.hold.state == "voided"
+    assert len(rung) > 1
+
+
+@pytest.mark.parametrize(
+    ("gone", "written", "state", "failure"),
+    [
+        (b"canceled", 3, "captured", "canceled"),
+        (b"canceled", 0, "voided", "canceled"),
+        (None, 3, "voided", "platform_error"),
+    ],
+    ids=["caller after some text", "caller before any", "gateway"],
+)
+def test_a_text_that_nobody_waits_for_ends_there(
+    organization: Organization, gone: bytes | None, written: int, state: str, failure: str
+) -> None:
+    texts: list[Text] = []
+
+    def worker(hold_id: UUID) -> None:
+        redis_client(PREDICT_DB).set(heartbeat_key("w1"), 1)
+        redis_client(PREDICT_DB).set(taken_key(hold_id.hex), "w1")
+        engine = Engine(order_of(hold_id).version_id, "w1")
+        texts.extend(engine._begin([order_of(hold_id)]))
+        # One step reads the prompt and writes the first character.
+        for _ in range(written):
+            engine._step(texts)
+        texts[0].leave(gone, is_heard=gone is not None)
+        assert texts[0].has_ended
+        charging.finish(texts, "w1")
+
+    heard = listen(organization, worker)
+
+    assert (heard.hold.state, heard.hold.failure) == (state, failure)
+    if state == "captured":
+        assert heard.hold.captured_nanos == cost("Hello", written)
+
+
+def test_texts_written_together_are_the_texts_written_alone(organization: Organization) -> None:
+    version = make_writer()
+
+    def write(orders: Sequence[Order]) -> list[str]:
+        engine = Engine(version.pk, "w1")
+        texts = engine._begin(orders)
+        while going := [text for text in texts if not text.has_ended]:
+            engine._step([text for text in going if text.is_reading])
+            engine._step([text for text in going if not text.is_reading])
+        return [text.written for text in texts]
+
+    orders = [order(version.pk, prompt, seed) for seed, prompt in enumerate(PROMPTS)]
+
+    assert write(orders) == [write([one])[0] for one in orders]
+
+
+PROMPTS = ("a", "Hello there", "x" * 300, "\n", "The price of a run")
+
+
+def order(version_id: int, prompt: str, seed: int) -> Order:
+    import numpy as np
+    from django.utils import timezone
+
+    numbers = [max(VOCABULARY.find(one), 0) for one in prompt]
+    return Order(
+        hold_id=UUID(int=seed),
+        version_id=version_id,
+        organization_id=1,
+        price_version_id=1,
+        share_version_id=1,
+        reserved_nanos=0,
+        accepted_at=timezone.now(),
+        input_bytes=1,
+        prompt=np.array(numbers, np.int32),
+        max_tokens=20 + seed,
+        choice=Choice(seed=seed),
+        stops=(),
+    )
