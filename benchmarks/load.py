@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import uvloop
@@ -69,14 +70,17 @@ class _Client(asyncio.Protocol):
         self._done.set()
 
 
-async def _run(host: str, port: int, request: bytes, clients: int, seconds: float) -> Measured:
+async def _run(
+    host: str, port: int, requests: Sequence[bytes], clients: int, seconds: float
+) -> Measured:
     measured = Measured()
     loop = asyncio.get_running_loop()
     events = [asyncio.Event() for _ in range(clients)]
     start = time.perf_counter()
-    for done in events:
+    for place, done in enumerate(events):
+        request = requests[place % len(requests)]
         await loop.create_connection(
-            lambda done=done: _Client(request, measured, start + seconds, done),  # type: ignore[misc]
+            lambda done=done, request=request: _Client(request, measured, start + seconds, done),  # type: ignore[misc]
             host,
             port,
         )
@@ -85,17 +89,27 @@ async def _run(host: str, port: int, request: bytes, clients: int, seconds: floa
     return measured
 
 
-def run(host: str, port: int, request: bytes, clients: int, seconds: float) -> Measured:
-    """Send the same request over `clients` connections for `seconds`."""
-    return uvloop.run(_run(host, port, request, clients, seconds))
+def run(
+    host: str, port: int, request: bytes | Sequence[bytes], clients: int, seconds: float
+) -> Measured:
+    """Send requests over `clients` connections for `seconds`; each connection always its own."""
+    requests = [request] if isinstance(request, bytes) else request
+    return uvloop.run(_run(host, port, requests, clients, seconds))
 
 
-def post(path: str, port: int, body: bytes, headers: dict[str, str] | None = None) -> bytes:
+def post(
+    path: str,
+    port: int,
+    body: bytes,
+    headers: dict[str, str] | None = None,
+    *,
+    content_type: str = "application/json",
+) -> bytes:
     """Return the bytes of a POST."""
     lines = [
         f"POST {path} HTTP/1.1",
         f"Host: 127.0.0.1:{port}",
-        "Content-Type: application/json",
+        f"Content-Type: {content_type}",
         f"Content-Length: {len(body)}",
         *(f"{name}: {value}" for name, value in (headers or {}).items()),
     ]

@@ -21,7 +21,7 @@ BIN = Path(sys.executable).parent
 PROCESSES = {
     "gateway": "granian --interface asgi --workers 2 --loop uvloop --host 127.0.0.1 "
     "--port {port} --no-access-log --backlog 1024 maas_site.asgi:application",
-    "predict": "celery -A maas_site.celery:predict worker -P threads -c 2 --prefetch-multiplier "
+    "predict": "celery -A maas_site.celery:predict worker -P threads -c 4 --prefetch-multiplier "
     "128 --without-gossip --without-mingle -Q predict.cpu -l WARNING",
     "light": "celery -A maas_site.celery:app worker -P threads -c 1 -B -s {data}/beat "
     "--without-gossip --without-mingle -Q light -l WARNING",
@@ -57,9 +57,24 @@ class Site:
     Args:
         database_url: Empty for SQLite in the data folder.
         redis_url: Empty for a Valkey of its own.
+        workers: How many predict workers.
+        models: How many models; above one, each has weights of its own.
+        environment: More settings.
+        rows: The module that makes model, organization and key.
     """
 
-    def __init__(self, onnx_file: str, *, database_url: str = "", redis_url: str = "") -> None:
+    def __init__(
+        self,
+        onnx_file: str,
+        *,
+        database_url: str = "",
+        redis_url: str = "",
+        workers: int = 1,
+        models: int = 1,
+        environment: dict[str, str] | None = None,
+        rows: str = "benchmarks.rows",
+    ) -> None:
+        self._workers = workers
         self.data = Path(tempfile.mkdtemp(prefix="mercato-bench-", dir="/tmp"))
         self.port = free_port()
         self._processes: list[subprocess.Popen[bytes]] = []
@@ -70,20 +85,27 @@ class Site:
             "DATABASE_URL": database_url,
             "REDIS_URL": redis_url or f"unix://{self.data}/valkey.sock",
             "TF_CPP_MIN_LOG_LEVEL": "2",
+            **(environment or {}),
         }
         if not redis_url:
             options = f"--port 0 --unixsocket {self.data}/valkey.sock --dir {self.data}"
             self._spawn([str(get_binary_path()), *options.split(), "--appendonly", "yes"])
         self._manage("migrate", "--verbosity", "0")
-        self._manage("collectstatic", "--noinput", "--verbosity", "0")
-        made = self._run([sys.executable, "-m", "benchmarks.rows", onnx_file, secrets.token_hex(4)])
-        self.model, self.secret = json.loads(made)
+        # Nobody opens a page: names with hashes and compressed copies are not needed.
+        self._manage("collectstatic", "--noinput", "--no-post-process", "--verbosity", "0")
+        command = [sys.executable, "-m", rows, onnx_file, secrets.token_hex(4)]
+        self.models, self.secret = json.loads(self._run([*command, str(models)]))
+        self.model = self.models[0]
 
     def start(self) -> None:
         """Start the processes and wait until they serve."""
-        for command in PROCESSES.values():
+        for name, command in PROCESSES.items():
             program, *arguments = command.format(port=self.port, data=self.data).split()
-            self._spawn([str(BIN / program), *arguments])
+            if name != "predict":
+                self._spawn([str(BIN / program), *arguments])
+                continue
+            for number in range(self._workers):
+                self._spawn([str(BIN / program), *arguments, "-n", f"predict-{number}@%h"])
         wait_for(f"http://127.0.0.1:{self.port}/readyz")
 
     def prove_books(self) -> str:
