@@ -22,7 +22,8 @@ from inference.wire import awake_key, pending_key
 logger = logging.getLogger(__name__)
 Run = Callable[[str, int], None]
 
-# Threads of a worker process that listen; while one waits for the disk another computes.
+# Threads of a worker process that listen; while one waits for the disk another computes. One more
+# is left for what comes through the broker: under load those that listen never end.
 LISTENERS = 2
 # How long a thread listens after the last batch, in seconds.
 LISTEN_SECONDS = 1.0
@@ -31,6 +32,7 @@ _AWAKE_MS = 5000
 
 _lock = threading.Lock()
 _listening = 0
+_most = LISTENERS
 _idle = 0
 _closing = threading.Event()
 
@@ -59,19 +61,28 @@ def take(worker: str) -> tuple[str, int] | None:
     return _parsed(predict_link().ask(("LPOP", pending_key(worker)))[0])
 
 
+def share(threads: int) -> None:
+    """Say how many threads the worker has, so that not all of them listen."""
+    global _most
+    _most = min(LISTENERS, threads - 1)
+
+
 def listen(worker: str, run: Run) -> None:
     """Run the batches of a worker's list until it is quiet.
+
+    A worker's only thread does not wait for more: it would keep what the broker brings waiting.
 
     Args:
         run: Runs a batch by its id and version.
     """
-    if not _begin():
+    if _begin():
+        try:
+            while not _closing.is_set() and (found := _next(worker)) is not None:
+                _run(run, *found)
+        finally:
+            _end(worker)
+    elif _most:
         return
-    try:
-        while not _closing.is_set() and (found := _next(worker)) is not None:
-            _run(run, *found)
-    finally:
-        _end(worker)
     while (found := take(worker)) is not None:
         _run(run, *found)
 
@@ -79,7 +90,7 @@ def listen(worker: str, run: Run) -> None:
 def _begin() -> bool:
     global _listening
     with _lock:
-        if _listening >= LISTENERS:
+        if _listening >= _most:
             return False
         _listening += 1
         return True
@@ -97,7 +108,7 @@ def _next(worker: str) -> tuple[str, int] | None:
     link = predict_link()
     commands: list[Command] = [("BLPOP", pending_key(worker), LISTEN_SECONDS)]
     # Only if all listen: otherwise a batch could wait behind a long one while a thread is free.
-    if _listening == LISTENERS:
+    if _listening == _most:
         commands.insert(0, ("SET", awake_key(worker), 1, "PX", _AWAKE_MS))
     with _Idle():
         found = link.ask(*commands)[-1]

@@ -138,17 +138,26 @@ def _open(version_id: int) -> Session:
     failed = _failure(version_id)
     if failed is not None:
         raise failed
+    try:
+        session = _counted(version_id)
+    except Exception as error:
+        # Whatever it was, even a row that has gone: what waits must be answered, not sent round.
+        _failures[version_id] = (time.monotonic(), error)
+        raise
+    _failures.pop(version_id, None)
+    return session
+
+
+def _counted(version_id: int) -> Session:
     began_ns = time.perf_counter_ns()
     version = ModelVersion.objects.select_related("model__owner").get(pk=version_id)
+    is_good = False
     try:
         with crashes.watch(version_id):
             session = _measured(version)
-    except Exception as error:
-        _failures[version_id] = (time.monotonic(), error)
-        counting.loaded(version.model.path, began_ns, is_good=False)
-        raise
-    _failures.pop(version_id, None)
-    counting.loaded(version.model.path, began_ns, is_good=True)
+        is_good = True
+    finally:
+        counting.loaded(version.model.path, began_ns, is_good=is_good)
     return session
 
 

@@ -46,6 +46,7 @@ def _begin(sender: Any = None, **_: Any) -> None:
     if not _is_predict_worker(sender):
         return
     garbage.collect_rarely()
+    bells.share(sender.pool.limit)
     member = Membership(str(sender.hostname), settings.PREDICT_POOL, sender)
     _members.append(member)
     member.start()
@@ -96,6 +97,8 @@ def _run(batch_id: str, version_id: int) -> None:
     if loading.is_settled(version_id):
         with giving_way.live_call():
             worker.run_batch(batch_id, member.name)
+    elif not worker.is_waited_for(batch_id):
+        return
     elif member.loads:
         here = Route(member.name)
         loading.start(version_id, partial(dispatch.ring, batch_id, version_id, here))

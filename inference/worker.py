@@ -62,6 +62,11 @@ def run_batch(batch_id: str, worker: str) -> None:
     counting.event(counting.Worked(worker, outcomes, reply.batch_rows, run_us, capture_us))
 
 
+def is_waited_for(batch_id: str) -> bool:
+    """Whether a batch has neither been answered nor given up."""
+    return bool(predict_link().ask(("EXISTS", batch_key(batch_id)))[0])
+
+
 def _take(batch_id: str, worker: str) -> Batch | None:
     expiry = settings.PREDICT_TIMEOUT_SECONDS * 2000
     is_mine, data = predict_link().ask(

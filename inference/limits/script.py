@@ -4,6 +4,9 @@ A minute is a window that slides in steps of a quarter of a second. What was cou
 60 and 60.25 seconds later, so in no minute more than the limit is let through, and under steady
 load at most 1/240 less. The time is the Redis server's: gateways' clocks may differ.
 
+Of several limits that stand in the way the one that lasts longest is named: whoever comes back
+when another one opens would be refused again.
+
 Slots of concurrency are counted per process: each reports how many it holds, not how many more or
 fewer, so a report that is lost or comes twice does no harm, and a Redis that was emptied knows
 again after the next one. What a process holds counts as long as its lease does.
@@ -108,8 +111,8 @@ for number, request in ipairs(requests) do
     local cost = limit[1] == 1 and request[1] or 1
     local over = state.used + cost - limit[2]
     if over > 0 then
-      refusal = {place, limit[1] == 2 and 0 or wait(KEYS[place], state, over)}
-      break
+      local opens = limit[1] == 2 and 0 or wait(KEYS[place], state, over)
+      if refusal == 0 or opens > refusal[2] then refusal = {place, opens} end
     end
   end
   if refusal == 0 then

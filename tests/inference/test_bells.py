@@ -156,3 +156,31 @@ def test_answers_that_nobody_fetched_are_not_taken_for_others() -> None:
     link.send(("ECHO", "old"), ("ECHO", "older"))
 
     assert link.ask(("ECHO", "new")) == [b"new"]
+
+
+def test_one_thread_is_left_for_what_the_broker_brings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bells, "_most", bells.LISTENERS)
+    bells.share(2)
+    bells.put(WORKER, "b1", 1)
+    listener = Listeners(1)
+    assert listener.arrived.acquire(timeout=10)
+
+    bells.listen(WORKER, pytest.fail)
+    assert bells.put(WORKER, "b2", 1)
+    listener.join()
+    assert listener.ran == [("b1", 1), ("b2", 1)]
+
+
+def test_the_only_thread_runs_what_lies_there_and_does_not_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(bells, "_most", bells.LISTENERS)
+    monkeypatch.setattr(bells, "LISTEN_SECONDS", 60)
+    bells.share(1)
+    for name in ("b1", "b2"):
+        bells.put(WORKER, name, 1)
+
+    Listeners(1).join()
+
+    assert bells.take(WORKER) is None
+    assert not is_awake()

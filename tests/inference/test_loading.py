@@ -76,6 +76,15 @@ def test_a_damaged_file_is_refused_and_not_tried_again_at_once(loads: list[int])
 
 
 @pytest.mark.django_db
+def test_a_version_that_has_gone_is_settled_as_one_that_cannot_be_loaded() -> None:
+    """What waits for it would otherwise go round between the list and the loader for ever."""
+    with pytest.raises(ModelVersion.DoesNotExist):
+        loading.session_of(2**31)
+
+    assert loading.is_settled(2**31)
+
+
+@pytest.mark.django_db
 def test_a_model_that_has_killed_its_worker_three_times_is_left_alone(
     monkeypatch: pytest.MonkeyPatch, loads: list[int]
 ) -> None:

@@ -108,3 +108,16 @@ def test_without_a_time_it_is_the_servers(store: redis.Redis, who: str) -> None:
 
     assert [each is None for each in refusals] == [True, True, False]
     assert 59_000 < uses[key_of(limit)].opens_ms <= 60_250
+
+
+def test_of_several_limits_in_the_way_the_one_that_lasts_longest_is_named(
+    store: redis.Redis, who: str
+) -> None:
+    slots, requests = Limit(who, "concurrency", 1), Limit(who, "requests", 1)
+    batch = Batch()
+    for _ in range(2):
+        batch.add([slots, requests], rows=1)
+
+    refusals, _ = run(store, batch, NOBODY, START)
+
+    assert [each and each.limit for each in refusals] == [None, requests]
