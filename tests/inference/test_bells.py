@@ -165,7 +165,7 @@ def test_one_thread_is_left_for_what_the_broker_brings(monkeypatch: pytest.Monke
     listener = Listeners(1)
     assert listener.arrived.acquire(timeout=10)
 
-    bells.listen(WORKER, pytest.fail)
+    bells.listen(WORKER, lambda *_: pytest.fail("another thread listens"))
     assert bells.put(WORKER, "b2", 1)
     listener.join()
     assert listener.ran == [("b1", 1), ("b2", 1)]
