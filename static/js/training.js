@@ -1,8 +1,5 @@
-// A training while it runs: server-sent events ring, the page fetches what changed; without them
-// it asks every two seconds. The curve is drawn with uPlot.
-
-const EVERY_MS = 2000;
-const REST_MS = 400;
+// A training while it runs: what changed is fetched, and the curve is drawn with uPlot.
+import { Part } from "./follow.js";
 
 function colour(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -82,67 +79,10 @@ class Curve {
   }
 }
 
-/** Keeps the part of the page that changes up to date until the training has ended. */
-class Live {
-  constructor(box, curve) {
-    this.box = box;
-    this.curve = curve;
-    this.busy = false;
-    this.again = false;
-    this.listen();
-  }
-
-  listen() {
-    this.source = new EventSource(this.box.dataset.events);
-    for (const name of ["state", "stage", "progress", "epoch", "resumed", "end"]) {
-      this.source.addEventListener(name, () => this.refresh());
-    }
-    this.source.onopen = () => clearInterval(this.timer);
-    this.source.onerror = () => this.poll();
-  }
-
-  poll() {
-    clearInterval(this.timer);
-    this.timer = setInterval(() => this.refresh(), EVERY_MS);
-  }
-
-  async refresh() {
-    if (this.busy) {
-      this.again = true;
-      return;
-    }
-    this.busy = true;
-    this.again = false;
-    try {
-      const answer = await fetch(this.box.dataset.live, { headers: { Accept: "text/html" } });
-      if (answer.ok) this.show(await answer.text());
-    } catch {
-      // The site is restarting: the next event or the next round asks again.
-    }
-    setTimeout(() => {
-      this.busy = false;
-      if (this.again) this.refresh();
-    }, REST_MS);
-  }
-
-  show(html) {
-    const part = new DOMParser().parseFromString(html, "text/html");
-    if (part.querySelector("[data-ended]")) {
-      this.source.close();
-      clearInterval(this.timer);
-      // The whole page has the result now: metrics, receipt, publishing.
-      location.reload();
-      return;
-    }
-    this.box.replaceChildren(...part.body.childNodes);
-    this.curve.show(points(this.box));
-  }
-}
-
 const box = document.querySelector("[data-curve]");
 if (box) {
   const curve = new Curve(box);
   curve.show(points());
   const live = document.querySelector("[data-live]");
-  if (live) new Live(live, curve);
+  if (live) new Part(live, () => curve.show(points(live)));
 }

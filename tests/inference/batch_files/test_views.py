@@ -69,7 +69,7 @@ def test_a_file_is_uploaded_estimated_confirmed_and_downloaded(
     work()
 
     page = browser.get(f"{place}/live").content.decode()
-    assert "data-still" in page
+    assert "data-ended" in page
     assert "Succeeded" in page
     answer: Any = browser.get(f"{place}/results?as=csv")
 
