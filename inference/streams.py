@@ -2,25 +2,27 @@
 listens, and one query looks which rows have ended.
 
 What happens is written to a stream per row, so that a watcher who returns gets what was missed;
-then a ring names the rows. A lost ring costs a second: the row is the truth.
+then a ring names the rows. A lost ring costs a second: the row is the truth. Of a source that is
+`whole` only marks are written, and watchers read the row: many marks at once are one event.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from uuid import UUID
 
+import orjson
 import redis
 import redis.asyncio
 from asgiref.sync import sync_to_async
+from django.core.exceptions import ObjectDoesNotExist
 from django.db import Error, close_old_connections, connection
 
 from inference.connections import EVENTS_DB, redis_client, redis_url
@@ -52,15 +54,23 @@ class Source:
     Attributes:
         read: Returns what is told of a row to those who join, and at the end.
         ended: Returns which of some rows have ended.
+        is_whole: Each event is `state`, with the whole row as it is when the event is sent: who
+            comes back has missed nothing.
     """
 
     kind: str
     read: Callable[[UUID], Mapping[str, Any]]
     ended: Callable[[Collection[UUID]], set[UUID]]
+    is_whole: bool = False
 
     def key(self, row_id: UUID) -> str:
         """Return where the events of a row are."""
-        return f"{self.kind}:{row_id}"
+        return key_of(self.kind, row_id)
+
+
+def key_of(kind: str, row_id: UUID) -> str:
+    """Return where the events of a row of a kind are."""
+    return f"{kind}:{row_id}"
 
 
 def publish(events: Sequence[Event], *, rings: Sequence[str] = ()) -> None:
@@ -74,7 +84,7 @@ def publish(events: Sequence[Event], *, rings: Sequence[str] = ()) -> None:
     try:
         pipeline = redis_client(EVENTS_DB).pipeline(transaction=False)
         for key, name, data in events:
-            fields: dict[Any, Any] = {"event": name, "data": json.dumps(data)}
+            fields: dict[Any, Any] = {"event": name, "data": orjson.dumps(data)}
             pipeline.xadd(key, fields, maxlen=_MAX_LENGTH, approximate=True)
             pipeline.expire(key, _EXPIRY_SECONDS)
         pipeline.publish(_CHANNEL, " ".join([*(key for key, _, _ in events), *rings]))
@@ -238,21 +248,30 @@ async def stream(source: Source, row_id: UUID, last_event_id: str = "") -> Async
 
     First a `state` event with the whole row, unless the watcher says which event it saw last;
     then what happens; at last `end`, with the whole row. An `error` event says that what happened
-    in between is not kept any longer; a `state` event follows it.
+    in between is not kept any longer; a `state` event follows it. A row that is deleted meanwhile
+    ends the stream without `end`.
     """
     yield f"retry: {_RETRY_MS}\n\n".encode()
-    last = last_event_id if _is_event_id(last_event_id) else ""
+    last = last_event_id if _is_event_id(last_event_id) and not source.is_whole else ""
     async with watching(source.key(row_id), source, row_id) as (hub, watcher):
         history = _History(hub.client, source.key(row_id))
-        if last and await history.is_dropped(last):
-            yield _frame("error", {"code": "history_dropped", "last_event_id": last}, last)
-            last = ""
-        if not last:
-            # Where the stream is now, before the row is read: nothing falls in between.
-            last = await history.newest()
-            yield _frame("state", await _in_database(source.read, row_id), last)
-        async for frame in _follow(watcher, source, row_id, history, last):
-            yield frame
+        with suppress(ObjectDoesNotExist):
+            async for frame in _events(watcher, source, row_id, history, last):
+                yield frame
+
+
+async def _events(
+    watcher: Watcher, source: Source, row_id: UUID, history: _History, last: str
+) -> AsyncIterator[bytes]:
+    if last and await history.is_dropped(last):
+        yield _frame("error", {"code": "history_dropped", "last_event_id": last}, last)
+        last = ""
+    if not last:
+        # Where the stream is now, before the row is read: nothing falls in between.
+        last = await history.newest()
+        yield _frame("state", await _in_database(source.read, row_id), last)
+    async for frame in _follow(watcher, source, row_id, history, last):
+        yield frame
 
 
 async def _follow(
@@ -265,12 +284,15 @@ async def _follow(
         found = await history.after(last)
         for event_id, fields in found:
             last = event_id.decode()
-            yield _frame(fields[b"event"].decode(), fields[b"data"].decode(), last)
+            if not source.is_whole:
+                yield _frame(fields[b"event"].decode(), fields[b"data"].decode(), last)
         if len(found) == _BATCH:
             continue
         if is_over:
             yield _frame("end", await _in_database(source.read, row_id), last)
             return
+        if found and source.is_whole:
+            yield _frame("state", await _in_database(source.read, row_id), last)
         if any(fields[b"event"] in _ENDINGS for _, fields in found):
             watcher.has_ended = await _has_ended(source, row_id)
         elif not await watcher.wait(_PING_SECONDS):
@@ -339,5 +361,5 @@ def _order(event_id: str) -> tuple[int, int]:
 
 
 def _frame(event: str, data: Mapping[str, Any] | str, event_id: str) -> bytes:
-    text = data if isinstance(data, str) else json.dumps(data)
+    text = data if isinstance(data, str) else orjson.dumps(data).decode()
     return f"id: {event_id}\nevent: {event}\ndata: {text}\n\n".encode()

@@ -7,12 +7,10 @@ from typing import Any, cast
 from uuid import UUID
 
 from django.core.files.uploadedfile import UploadedFile
-from django.http import StreamingHttpResponse
+from django.http import HttpResponseBase, StreamingHttpResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
-from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.parsers import BaseParser, MultiPartParser
-from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -21,8 +19,8 @@ from accounts import bodies, idempotency, paging, rate_headers
 from accounts.authentication import caller_of, organization_of
 from accounts.errors import InvalidRequestError, NotFoundError, UnknownFieldError
 from billing.money import parse
-from inference import limits
-from inference.batch_files import downloads, events, orders
+from inference import limits, stream_door
+from inference.batch_files import downloads, orders, watching
 from inference.batch_files.orders import Order
 from inference.batch_files.serializers import (
     BatchRequestSerializer,
@@ -32,6 +30,7 @@ from inference.batch_files.serializers import (
     batch_json,
 )
 from inference.models import BatchFile
+from inference.prediction_api import AnyAccept
 
 _FIELDS = ("file", "model", "format", "start", "skip_invalid", "when_refused", "max_cost")
 _BOOLEANS = {"": False, "false": False, "0": False, "true": True, "1": True}
@@ -178,21 +177,11 @@ class BatchCancel(APIView):
         return Response(batch_json(_batch(request, batch_id)))
 
 
-class _AnyAccept(DefaultContentNegotiation):
-    """Errors of a stream are JSON, whatever the client accepts."""
-
-    def select_renderer(
-        self, request: Request, renderers: Any, format_suffix: str | None = None
-    ) -> tuple[BaseRenderer, str]:
-        """Return the first renderer."""
-        return renderers[0], renderers[0].media_type
-
-
 class BatchResults(APIView):
     """The results of a batch file."""
 
     scope = "read"
-    content_negotiation_class = _AnyAccept
+    content_negotiation_class = AnyAccept
 
     @extend_schema(
         operation_id="batches_results",
@@ -228,28 +217,15 @@ class BatchEvents(APIView):
     """A batch file as server-sent events."""
 
     scope = "read"
-    content_negotiation_class = _AnyAccept
+    content_negotiation_class = AnyAccept
 
     @extend_schema(
         operation_id="batches_events", responses={(200, "text/event-stream"): OpenApiTypes.STR}
     )
-    def get(self, request: Request, batch_id: UUID) -> StreamingHttpResponse:
+    def get(self, request: Request, batch_id: UUID) -> HttpResponseBase:
         """Stream its state whenever it changes, until it has ended."""
-        return events_response(_batch(request, batch_id))
-
-
-def events_response(batch: BatchFile) -> StreamingHttpResponse:
-    """Return the answer that streams what happens."""
-
-    def short(found: BatchFile) -> dict[str, Any]:
-        return batch_json(found, with_errors=False)
-
-    return StreamingHttpResponse(
-        events.stream(batch.pk, short),
-        content_type="text/event-stream",
-        # A proxy that collects the answer first would keep everything until the end.
-        headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
-    )
+        batch = _batch(request, batch_id)
+        return stream_door.respond(request._request, watching.stream(batch.pk))
 
 
 def _batch(request: Request, batch_id: UUID) -> BatchFile:

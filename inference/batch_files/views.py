@@ -21,8 +21,9 @@ from accounts.sessions import (
     organization_required,
     organization_required_async,
 )
-from inference.batch_files import downloads, orders
-from inference.batch_files.api import events_response, results_response
+from inference import stream_door
+from inference.batch_files import downloads, orders, watching
+from inference.batch_files.api import results_response
 from inference.batch_files.forms import BatchFileForm
 from inference.batch_files.serializers import percent
 from inference.models import BatchFile
@@ -101,11 +102,10 @@ def batch_live(request: ConsoleRequest, batch_id: UUID) -> HttpResponse:
 @organization_required_async
 async def batch_events(request: ConsoleRequest, batch_id: UUID) -> HttpResponseBase:
     """Stream what happens to a batch file until it has ended."""
-    found = BatchFile.objects.visible_to(request.organization)
-    batch = await found.filter(pk=batch_id).afirst()
-    if batch is None:
+    mine = BatchFile.objects.visible_to(request.organization)
+    if not await mine.filter(pk=batch_id).aexists():
         raise Http404
-    return events_response(batch)
+    return stream_door.respond(request, watching.stream(batch_id))
 
 
 @require_GET
