@@ -30,11 +30,16 @@ def setup(version: ModelVersion, public_url: str) -> dict[str, Any]:
             }
             for example in version.examples
         ],
-        "code": {
-            "curl": snippets.curl(public_url, body),
-            "python": snippets.python(public_url, body),
-        },
+        "code": _code(public_url, body, is_later=False),
+        "code_later": _code(public_url, body, is_later=True),
         "placeholder": PLACEHOLDER,
+    }
+
+
+def _code(public_url: str, body: dict[str, Any], *, is_later: bool) -> dict[str, str]:
+    return {
+        "curl": snippets.curl(public_url, body, is_later=is_later),
+        "python": snippets.python(public_url, body, is_later=is_later),
     }
 
 

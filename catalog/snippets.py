@@ -16,6 +16,12 @@ from catalog.models import ModelVersion
 from catalog.models.models import TEXT_TASKS
 
 KEY = "$MERCATO_KEY"
+_LATER = ("Prefer", "respond-async")
+_READ = """    print(response.headers["Mercato-Cost"])
+    print(json.load(response)["output"])"""
+# Where the result is going to be.
+_READ_LATER = """    prediction = json.load(response)
+    print(prediction["status"], prediction["urls"]["get"])"""
 _LIST = re.compile(r"\[[^\[\]{}]*\]")
 
 
@@ -69,17 +75,27 @@ def of(version: ModelVersion, public_url: str) -> Snippets:
     )
 
 
-def curl(public_url: str, body: dict[str, Any]) -> str:
-    """Return the call as three lines for a shell."""
+def curl(public_url: str, body: dict[str, Any], *, is_later: bool = False) -> str:
+    """Return the call for a shell.
+
+    Args:
+        is_later: It is answered before the model has run.
+    """
+    later = f'  -H "{_LATER[0]}: {_LATER[1]}" \\\n' if is_later else ""
     return (
         f"curl {public_url}/v1/predictions \\\n"
         f'  -H "Authorization: Bearer {KEY}" -H "Content-Type: application/json" \\\n'
-        f"  -d '{json.dumps(body)}'"
+        f"{later}  -d '{json.dumps(body)}'"
     )
 
 
-def python(public_url: str, body: dict[str, Any]) -> str:
-    """Return the call for the Python standard library."""
+def python(public_url: str, body: dict[str, Any], *, is_later: bool = False) -> str:
+    """Return the call for the Python standard library.
+
+    Args:
+        is_later: It is answered before the model has run.
+    """
+    later = f',\n             "{_LATER[0]}": "{_LATER[1]}"' if is_later else ""
     return (
         "import json, os, urllib.request\n\n"
         f"body = {json.dumps(body, indent=4)}\n"
@@ -87,12 +103,10 @@ def python(public_url: str, body: dict[str, Any]) -> str:
         f'    "{public_url}/v1/predictions",\n'
         "    data=json.dumps(body).encode(),\n"
         '    headers={"Authorization": "Bearer " + os.environ["MERCATO_KEY"],\n'
-        '             "Content-Type": "application/json"},\n'
+        f'             "Content-Type": "application/json"{later}}},\n'
         ")\n"
         "with urllib.request.urlopen(request) as response:\n"
-        '    print(response.headers["Mercato-Cost"])\n'
-        '    print(json.load(response)["output"])'
-    )
+    ) + (_READ_LATER if is_later else _READ)
 
 
 def _tf_serving(public_url: str, path: str, given: dict[str, Any]) -> str:

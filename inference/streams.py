@@ -45,6 +45,7 @@ _ENDINGS = (b"state", b"status")
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 Event = tuple[str, str, Mapping[str, Any]]
+Found = Sequence[tuple[bytes, Mapping[bytes, bytes]]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -282,10 +283,9 @@ async def _follow(
         # It had ended before the history is read: nothing comes after what is read now.
         is_over = watcher.has_ended
         found = await history.after(last)
-        for event_id, fields in found:
-            last = event_id.decode()
-            if not source.is_whole:
-                yield _frame(fields[b"event"].decode(), fields[b"data"].decode(), last)
+        last = found[-1][0].decode() if found else last
+        for frame in _told(source, found):
+            yield frame
         if len(found) == _BATCH:
             continue
         if is_over:
@@ -297,6 +297,16 @@ async def _follow(
             watcher.has_ended = await _has_ended(source, row_id)
         elif not await watcher.wait(_PING_SECONDS):
             yield b": ping\n\n"
+
+
+def _told(source: Source, found: Found) -> list[bytes]:
+    """Return what happened, as frames; of a whole source the row is read instead."""
+    if source.is_whole:
+        return []
+    return [
+        _frame(fields[b"event"].decode(), fields[b"data"].decode(), event_id.decode())
+        for event_id, fields in found
+    ]
 
 
 class _History:

@@ -40,8 +40,8 @@ def run_cost(price: PriceVersion | None) -> int | None:
 
 @register.simple_tag
 def playground_words() -> dict[str, str]:
-    """Return what static/js/playground.js says, in the reader's language."""
-    return {
+    """Return what the Playground's scripts say, in the reader's language."""
+    return _later_words() | {
         "running": _("Running …"),
         "starting": _("The model is starting: about {seconds} s. That time is free."),
         "succeeded": _("Succeeded in {ms} ms"),
@@ -76,4 +76,24 @@ def playground_words() -> dict[str, str]:
         "missing": _("“{name}” is missing."),
         "badFile": _("This file is not a readable PNG or JPEG."),
         "empty": _("Draw a digit or pick an example first."),
+    }
+
+
+def _later_words() -> dict[str, str]:
+    """Return what static/js/later.js says: the states of a run in the background, and its ends."""
+    return {
+        "sending": _("Sending …"),
+        "queued": _("It waits for its turn; its money is set aside."),
+        "loading": _("A worker loads the model. This is not billed."),
+        "processing": _("The model runs."),
+        "stepQueued": _("Waiting"),
+        "stepRuns": _("Running"),
+        "stepResult": _("Result"),
+        "endedFailed": _("Failed"),
+        "endedCanceled": _("Canceled"),
+        "canceling": _("Canceling …"),
+        "canceledFree": _("It was canceled. Nothing was charged."),
+        "canceledCharged": _("It was canceled. By the model's policy it costs {amount}."),
+        "lost": _("The connection is lost. The run goes on; the page looks for it again."),
+        "notCanceled": _("It could not be canceled. Try again."),
     }

@@ -1,5 +1,6 @@
 // The Playground: one input shown as form, JSON and code, always the same; Run and its receipt.
 import { dataUrlOf, levelsOfDataUrl, levelsOfFile, levelsOfRows, paint, rowsOf } from "./digit.js";
+import { Later } from "./later.js";
 import { fill, showError, showOutput, showReceipt } from "./receipt.js";
 import { Slate } from "./slate.js";
 
@@ -42,7 +43,8 @@ function complain(text) {
 
 function showCode() {
   const value = JSON.stringify(input === null ? {} : shortInput());
-  for (const [name, code] of Object.entries(setup.code)) {
+  const calls = find("run-later").checked ? setup.code_later : setup.code;
+  for (const [name, code] of Object.entries(calls)) {
     find(`code-${name}`).textContent = code.replace(JSON.stringify(setup.placeholder), () => value);
   }
 }
@@ -154,13 +156,14 @@ async function answerOf(response) {
   }
 }
 
-async function ask() {
+async function ask(isLater) {
   try {
     const response = await fetch(form.dataset.run, {
       method: "POST",
       headers: {
         "Content-Type": "application/json",
         "X-CSRFToken": form.elements.csrfmiddlewaretoken.value,
+        ...(isLater ? { Prefer: "respond-async" } : {}),
       },
       body: JSON.stringify({ input, version: setup.version }),
     });
@@ -186,6 +189,25 @@ async function tellStart() {
   }
 }
 
+function say(text, isGood = false) {
+  find("run-state").classList.toggle("text-good", isGood);
+  find("run-state").textContent = text;
+}
+
+function showAnswer(body, ms) {
+  if (body.error) {
+    say(words.failed);
+    showError(find("output"), body.error, form, words);
+    return;
+  }
+  say(fill(words.succeeded, { ms: ms.toFixed(0) }), true);
+  showOutput(find("output"), body, setup.outputs, words);
+  showReceipt(find("receipt"), body, form, words);
+  find("output").scrollIntoView({ block: "nearest" });
+}
+
+const later = new Later(form, words, say, showAnswer);
+
 async function run() {
   const button = find("run");
   if (form.dataset.signedIn !== "yes") {
@@ -197,25 +219,19 @@ async function run() {
     showError(find("output"), { code: "invalid_input", message: words.empty }, form, words);
     return;
   }
+  const isLater = find("run-later").checked;
+  later.leave();
   button.disabled = true;
-  find("run-state").textContent = words.running;
+  say(isLater ? words.sending : words.running);
   const start = performance.now();
-  const waiting = setTimeout(tellStart, 700);
-  const body = await ask();
+  const waiting = isLater ? 0 : setTimeout(tellStart, 700);
+  const body = await ask(isLater);
   clearTimeout(waiting);
-  const ms = (performance.now() - start).toFixed(0);
   button.disabled = false;
   button.focus();
   find("receipt").hidden = true;
-  find("run-state").classList.toggle("text-good", !body.error);
-  find("run-state").textContent = body.error ? words.failed : fill(words.succeeded, { ms });
-  if (body.error) {
-    showError(find("output"), body.error, form, words);
-    return;
-  }
-  showOutput(find("output"), body, setup.outputs, words);
-  showReceipt(find("receipt"), body, form, words);
-  find("output").scrollIntoView({ block: "nearest" });
+  if (isLater && !body.error) later.follow(body);
+  else showAnswer(body, performance.now() - start);
 }
 
 async function begin() {
@@ -250,6 +266,7 @@ document.addEventListener("keydown", (event) => {
     run();
   }
 });
+find("run-later").addEventListener("change", showCode);
 for (const key of document.querySelectorAll("[data-shortcut]")) {
   if (/Mac|iPhone|iPad/.test(navigator.platform)) key.textContent = "⌘ ↵";
 }

@@ -123,7 +123,7 @@ export function showReceipt(place, answer, form, words) {
 }
 
 const INPUT_CODES = /^(invalid_|unknown_|missing_|non_finite|out_of_range|too_many_rows|payload_too_large)/;
-const AGAIN_CODES = /^(overloaded|worker_lost|model_starting|prediction_timeout|platform_error)$/;
+const AGAIN_CODES = /^(overloaded|worker_lost|model_starting|prediction_timeout|platform_error|queue_full|deadline_exceeded|hold_expired)$/;
 
 function advice(code, words) {
   if (code === "insufficient_credit") return words.doCredit;
