@@ -75,6 +75,7 @@ def paths() -> dict[str, Any]:
     version = _path_parameters("owner", "name", "number")
     return {
         "/v1/predictions": {"post": _predictions()},
+        "/v1/predictions/{prediction_id}": {"put": _put_prediction()},
         "/v1/models/{owner}/{name}:predict": {"post": _predict("models_predict", model)},
         "/v1/models/{owner}/{name}/versions/{number}:predict": {
             "post": _predict("versions_predict", version)
@@ -103,6 +104,24 @@ def _predictions() -> dict[str, Any]:
     parameters = [model, _PREFER, _CANCEL_AFTER]
     operation = _operation("predictions_create", summary, "Prediction", parameters, bodies=_INPUTS)
     return _later(operation)
+
+
+def _put_prediction() -> dict[str, Any]:
+    chosen = _path_parameters("prediction_id")
+    chosen[0]["schema"] = {"type": "string", "format": "uuid"}
+    chosen[0]["description"] = "Yours, of version 4 or 7; once used, it is always this prediction."
+    summary = "Run a model later, under an id of your own."
+    described = _operation(
+        "predictions_put", summary, "Prediction", [*chosen, _PREFER, _CANCEL_AFTER]
+    )
+    described["parameters"].remove(_IDEMPOTENCY)
+    stored = {"application/json": {"schema": {"$ref": "#/components/schemas/PredictionLine"}}}
+    described["responses"]["200"] = {"description": "It is known already.", "content": stored}
+    described["responses"]["422"] = {
+        "description": "The id was used with another request.",
+        "content": {"application/json": {"schema": _ERROR}},
+    }
+    return _later(described)
 
 
 def _predict(operation_id: str, parameters: list[dict[str, Any]]) -> dict[str, Any]:

@@ -53,7 +53,11 @@ class PredictionList(APIView):
             rows = rows.filter(status=status)
         if model := request.query_params.get("model", ""):
             rows = rows.of_model(model.replace("\0", ""))
-        return Response(paging.page(request, rows, snapshots.as_line, known=("status", "model")))
+        return Response(
+            paging.page(
+                request, rows, snapshots.as_line, order="-hold_id", known=("status", "model")
+            )
+        )
 
 
 class PredictionDetail(APIView):

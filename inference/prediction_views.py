@@ -115,10 +115,10 @@ def _list_page(request: ConsoleRequest) -> dict[str, Any]:
         rows = rows.of_model(model)
     before = _id(request.GET.get("before"))
     if before is not None:
-        rows = rows.filter(pk__lt=before)
+        rows = rows.filter(hold_id__lt=before)
     found = list(rows[: PAGE_SIZE + 1])
     query = {name: value for name, value in (("status", status), ("model", model)) if value}
-    older = found[PAGE_SIZE - 1].pk if len(found) > PAGE_SIZE else None
+    older = found[PAGE_SIZE - 1].hold_id if len(found) > PAGE_SIZE else None
     return {
         "section": "predictions",
         "rows": [_line(row) for row in found[:PAGE_SIZE]],

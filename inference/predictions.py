@@ -70,6 +70,8 @@ class Call:
     quote: str = ""
     # It runs later, as a stored row: the header `Prefer`.
     wish: Wish | None = None
+    # The id that the caller has chosen for it; it is its own Idempotency-Key.
+    prediction_id: UUID | None = None
     # Seconds the caller will wait for a model that is not loaded: `Prefer: wait=N`.
     wait: int | None = None
     # How the answer is written, where a protocol has several forms.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
@@ -33,7 +34,7 @@ class Accepted:
     """A stored prediction.
 
     Attributes:
-        is_new: False: an earlier request with the same Idempotency-Key made it.
+        is_new: False: an earlier request with the same id or Idempotency-Key made it.
         admission: What is left of the caps; None if it is not new.
     """
 
@@ -43,7 +44,7 @@ class Accepted:
 
 
 def accept(call: Call, wish: Wish, served: Served, rows: int) -> Accepted:
-    """Accept a prediction, once per Idempotency-Key; a worker runs it when its turn comes.
+    """Accept a prediction, once per id or Idempotency-Key; a worker runs it when its turn comes.
 
     Args:
         rows: How many rows the input has, which fits the signature.
@@ -57,7 +58,7 @@ def accept(call: Call, wish: Wish, served: Served, rows: int) -> Accepted:
     try:
         accepted = _store(call, wish, served, rows)
     except IntegrityError:
-        # The same key came twice at once.
+        # The same key or id came twice at once.
         earlier = _earlier(call)
         if earlier is None:
             raise
@@ -72,6 +73,8 @@ def accept(call: Call, wish: Wish, served: Served, rows: int) -> Accepted:
 
 
 def _earlier(call: Call) -> Prediction | None:
+    if call.prediction_id is not None:
+        return _chosen(call, call.prediction_id)
     if not call.idempotency_key:
         return None
     found = (
@@ -89,6 +92,18 @@ def _earlier(call: Call) -> Prediction | None:
         )
     if not found.is_async and not found.is_ended:
         raise IdempotencyInProgressError("The first request with this key still runs.")
+    return found
+
+
+def _chosen(call: Call, prediction_id: UUID) -> Prediction | None:
+    found = Prediction.objects.with_version().filter(pk=prediction_id).first()
+    if found is None:
+        return None
+    is_mine = found.organization_id == call.caller.organization_id
+    # One answer for an id of one's own with another body and for an id of somebody else: a 404
+    # would say that it is somebody's, because an id of nobody is accepted.
+    if not is_mine or found.fingerprint != call.fingerprint:
+        raise IdempotencyMismatchError("This id was used with another request.", param="id")
     return found
 
 
@@ -128,6 +143,7 @@ def _store(call: Call, wish: Wish, served: Served, rows: int) -> Accepted:
 
 def _row(call: Call, served: Served, reservation: Reservation, rows: int) -> Prediction:
     return Prediction(
+        id=call.prediction_id or uuid7(),
         organization_id=call.caller.organization_id,
         model_version_id=served.version_id,
         api_key_id=call.caller.api_key_id,

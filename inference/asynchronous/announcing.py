@@ -34,7 +34,8 @@ def _announce(prediction: Prediction) -> None:
         events.emit(
             prediction.organization_id,
             events.PREDICTION_COMPLETED,
-            f"evt_prediction_{prediction.pk}",
+            # Not of its id: that may be chosen again when this prediction is forgotten.
+            f"evt_prediction_{prediction.hold_id}",
             snapshots.as_json(prediction),
             occurred_at=prediction.finished_at,
             link=f"/v1/predictions/{prediction.pk}",

@@ -46,7 +46,7 @@ async def answer(call: Call, wish: Wish) -> HttpAnswer:
         left = caps.headers(accepted.admission)
     if counted is not None and counted.standing is not None:
         left = rate_headers.join(b", ", left, counted.standing.headers)
-    return _write(accepted, prediction, wish, body, left)
+    return _write(call, accepted, prediction, body, left)
 
 
 def _read(prediction: Prediction) -> Prediction:
@@ -55,13 +55,15 @@ def _read(prediction: Prediction) -> Prediction:
 
 
 def _write(
+    call: Call,
     accepted: Accepted,
     prediction: Prediction,
-    wish: Wish,
     body: dict[str, Any],
     left: tuple[Header, ...],
 ) -> HttpAnswer:
-    headers: list[Header] = [(b"preference-applied", wish.applied.encode())]
+    headers: list[Header] = []
+    if call.wish is not None and call.wish.applied:
+        headers.append((b"preference-applied", call.wish.applied.encode()))
     if not prediction.is_ended:
         headers.append((b"location", f"/v1/predictions/{prediction.pk}".encode()))
         headers.append((b"retry-after", b"1"))
@@ -69,5 +71,7 @@ def _write(
         headers.append((b"mercato-cost", body["cost"]["amount"].encode()))
     if not accepted.is_new:
         headers.append((b"idempotent-replayed", b"true"))
-    status = 200 if prediction.is_ended else 202
+    # A PUT that is repeated has nothing left to accept.
+    is_known = call.prediction_id is not None and not accepted.is_new
+    status = 200 if prediction.is_ended or is_known else 202
     return HttpAnswer(dumps(body), status=status, headers=(*headers, *left))

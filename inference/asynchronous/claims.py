@@ -85,7 +85,7 @@ def claim(owner: str, where: Q | None = None) -> Claim | None:
 
 def _waiting() -> PredictionQuerySet:
     waiting = Prediction.objects.filter(turn__isnull=False, start_by__gt=Now())
-    return waiting.order_by("turn", "pk")
+    return waiting.order_by("turn", "hold_id")
 
 
 def _locked(rows: PredictionQuerySet) -> PredictionQuerySet:

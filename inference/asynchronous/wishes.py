@@ -31,7 +31,7 @@ class Wish:
     webhook: str = ""
 
 
-def read(headers: Mapping[str, str], *, webhook: str = "") -> Wish | None:
+def read(headers: Mapping[str, str], *, webhook: str = "", is_later: bool = False) -> Wish | None:
     """Read what a caller prefers; None: the answer when it is done, as by default.
 
     A preference that is not understood is left aside, as RFC 7240 asks.
@@ -39,6 +39,7 @@ def read(headers: Mapping[str, str], *, webhook: str = "") -> Wish | None:
     Args:
         headers: By lower-case name.
         webhook: The field `webhook` of the body.
+        is_later: It runs later even if the headers do not ask for it.
 
     Raises:
         InvalidRequestError: `Cancel-After` is no length of time, or it or `webhook` is given for
@@ -49,7 +50,7 @@ def read(headers: Mapping[str, str], *, webhook: str = "") -> Wish | None:
     is_async = "respond-async" in preferences
     wait = preferences.get("wait", "")
     waits = wait.isascii() and wait.isdecimal() and len(wait) <= 7
-    if not is_async and not waits:
+    if not is_later and not is_async and not waits:
         if start_within is not None or webhook:
             raise InvalidRequestError(
                 "Only with `Prefer: respond-async` or `Prefer: wait=N`.",

@@ -10,13 +10,13 @@ from inference.faces.http import DirectFace, Face
 from inference.faces.open_inference import OpenInference
 from inference.faces.openai_embeddings import Embeddings
 from inference.faces.openai_text import Chat, Completions
-from inference.faces.predictions import Predictions
+from inference.faces.predictions import ChosenPrediction, Predictions
 from inference.faces.serving import Serving
 
 # Asked in this order: what is called most comes first.
 FACES: tuple[Face | DirectFace, ...] = (
     *(Predictions(), OpenInference(), Serving()),
-    *(Chat(), Completions(), Embeddings()),
+    *(Chat(), Completions(), Embeddings(), ChosenPrediction()),
 )
 
 

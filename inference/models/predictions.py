@@ -57,6 +57,7 @@ class Prediction(models.Model):
     TERMINAL = frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELED})
     RUNNING = frozenset({Status.STARTING, Status.PROCESSING})
 
+    # The caller may have chosen it: it says nothing about when.
     id = models.UUIDField(primary_key=True, default=uuid7)
     organization = models.ForeignKey(Organization, models.PROTECT, related_name="predictions")
     model_version = models.ForeignKey(ModelVersion, models.PROTECT, related_name="+")
@@ -66,7 +67,8 @@ class Prediction(models.Model):
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+"
     )
-    # The hold's id is chosen before the hold exists: a crash between the two leaves no doubt.
+    # The hold's id is chosen before the hold exists: a crash between the two leaves no doubt. It is
+    # always ours and made in order: rows are sorted by it.
     hold_id = models.UUIDField(unique=True)
     status = models.CharField(max_length=10, choices=Status.choices, default=Status.PROCESSING)
     input = models.JSONField()
@@ -103,7 +105,7 @@ class Prediction(models.Model):
     objects = PredictionQuerySet.as_manager()
 
     class Meta:
-        ordering = ["-id"]
+        ordering = ["-hold_id"]
         constraints = [
             models.UniqueConstraint(
                 fields=["organization", "idempotency_key"],
@@ -128,13 +130,13 @@ class Prediction(models.Model):
             # The job that forgets inputs and outputs.
             models.Index(fields=["expires_at"], name="prediction_expiry"),
             # Lists, newest first.
-            models.Index(fields=["organization", "-id"], name="prediction_newest"),
+            models.Index(fields=["organization", "-hold_id"], name="prediction_newest"),
             # Who is next; who of the same version comes with it; who of an organization is last.
             models.Index(
-                fields=["turn", "id"], condition=Q(turn__isnull=False), name="prediction_turn"
+                fields=["turn", "hold_id"], condition=Q(turn__isnull=False), name="prediction_turn"
             ),
             models.Index(
-                fields=["model_version", "turn", "id"],
+                fields=["model_version", "turn", "hold_id"],
                 condition=Q(turn__isnull=False),
                 name="prediction_version_turn",
             ),

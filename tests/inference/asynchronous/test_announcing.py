@@ -35,10 +35,10 @@ def test_each_end_is_announced_once_to_those_who_listen(
     assert [announcing.announce() for _ in range(2)] == [2, 0]
 
     sent = {one.event_id: json.loads(one.payload) for one in WebhookDelivery.objects.all()}
-    assert sent.keys() == {f"evt_prediction_{one.pk}" for one in (done, canceled)}
-    data = sent[f"evt_prediction_{done.pk}"]["data"]
+    assert sent.keys() == {f"evt_prediction_{one.hold_id}" for one in (done, canceled)}
+    data = sent[f"evt_prediction_{done.hold_id}"]["data"]
     assert (data["status"], data["output"]["label"]) == ("succeeded", "3")
-    assert sent[f"evt_prediction_{canceled.pk}"]["data"]["status"] == "canceled"
+    assert sent[f"evt_prediction_{canceled.hold_id}"]["data"]["status"] == "canceled"
 
 
 def test_the_webhook_that_is_named_is_told_and_no_other(

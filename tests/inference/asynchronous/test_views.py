@@ -62,13 +62,13 @@ def test_the_list_is_read_in_pages(
     page: Page, accept: Accept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("inference.prediction_views.PAGE_SIZE", 2)
-    rows = [str(accept().pk) for _ in range(3)]
+    rows = [accept() for _ in range(3)]
 
     first = page(PATH)
 
-    assert rows[0] not in first
-    assert f"before={rows[1]}" in first
-    assert rows[0] in page(f"{PATH}?before={rows[1]}")
+    assert str(rows[0].pk) not in first
+    assert f"before={rows[1].hold_id}" in first
+    assert str(rows[0].pk) in page(f"{PATH}?before={rows[1].hold_id}")
 
 
 def test_a_waiting_prediction_is_live_and_can_be_canceled(
