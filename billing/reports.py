@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
+from functools import cache, cached_property
 from uuid import UUID
 
-from billing.models import UsageOrphan
+from billing.models import ShareVersion, UsageOrphan
 from billing.outcomes import billed_percent
-from billing.rating import PricePlan, rate, share
+from billing.rating import PricePlan, for_source, plan_of, rate, share
+from catalog.models import ModelVersion, PriceVersion
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,21 @@ class Terms:
     plan: PricePlan
     publisher_bps: int
     policy: Mapping[str, int]
+
+
+@cache
+def terms_of(
+    price_version_id: int, share_version_id: int, model_version_id: int, source: str = ""
+) -> Terms:
+    """Return what was frozen at admission; all three rows never change.
+
+    Args:
+        source: How the run came; rows of batch files have a price of their own.
+    """
+    price = PriceVersion.objects.prefetch_related("components").get(pk=price_version_id)
+    share_version = ShareVersion.objects.get(pk=share_version_id)
+    policy = ModelVersion.objects.get(pk=model_version_id).outcome_policy
+    return Terms(for_source(plan_of(price), source), share_version.publisher_bps, policy)
 
 
 @dataclass(frozen=True)

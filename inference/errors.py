@@ -119,8 +119,8 @@ class QueueFullError(MercatoError):
     retry_after = 30
 
 
-class PredictionNotCancelableError(ConflictError):
-    """The prediction is synchronous: its caller waits for it."""
+class NotCancelableError(ConflictError):
+    """It has ended, or it is a synchronous prediction, whose caller waits for it."""
 
     code = "not_cancelable"
 

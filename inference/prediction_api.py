@@ -20,7 +20,7 @@ from accounts.errors import InvalidRequestError, NotFoundError, UnknownFieldErro
 from inference import stream_door, streams
 from inference.asynchronous import endings, snapshots
 from inference.asynchronous.events import SOURCE
-from inference.errors import PredictionNotCancelableError
+from inference.errors import NotCancelableError
 from inference.models import Prediction
 from inference.models.predictions import PredictionQuerySet
 from inference.serializers import ListOfPredictions, StoredPredictionSerializer
@@ -85,7 +85,7 @@ class PredictionCancel(APIView):
             raise UnknownFieldError(f"Unknown field {name[:64]!r}.", param=name[:64])
         prediction = _one(request, prediction_id)
         if not prediction.is_async and not prediction.is_ended:
-            raise PredictionNotCancelableError("It is synchronous: its caller waits for it.")
+            raise NotCancelableError("It is synchronous: its caller waits for it.")
         endings.cancel(prediction)
         return Response(snapshots.as_json(_one(request, prediction_id)))
 

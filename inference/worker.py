@@ -7,7 +7,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -15,10 +14,8 @@ from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connection, transaction
 
 from billing import holds
-from billing.models import ShareVersion
-from billing.rating import plan_of
-from billing.reports import Report, Terms
-from catalog.models import ModelVersion, PriceVersion
+from billing.reports import Report, terms_of
+from catalog.models import ModelVersion
 from inference import loading
 from inference.answers import Answer, plain
 from inference.link import predict_link
@@ -86,15 +83,6 @@ def _compute(batch: Batch) -> list[Arrays | ModelError]:
     except Exception:  # a damaged file may raise anything, and every caller must be answered
         logger.exception("version %s cannot be loaded", batch.version_id)
         return [ModelError("not_loaded")] * len(rows)
-
-
-@cache
-def terms_of(price_version_id: int, share_version_id: int, version_id: int) -> Terms:
-    """Return what was frozen at admission; all three rows never change."""
-    price = PriceVersion.objects.prefetch_related("components").get(pk=price_version_id)
-    share = ShareVersion.objects.get(pk=share_version_id)
-    policy = ModelVersion.objects.get(pk=version_id).outcome_policy
-    return Terms(plan_of(price), share.publisher_bps, policy)
 
 
 def _reports(

@@ -53,12 +53,6 @@ class JobLimitError(MercatoError):
     retry_after = 30
 
 
-class NotCancelableError(ConflictError):
-    """The training has already ended."""
-
-    code = "not_cancelable"
-
-
 class NotPublishableError(ConflictError):
     """The training has no result to publish, or it is published already."""
 

@@ -22,6 +22,7 @@ from billing.errors import CapReachedError, QuoteExpiredError
 from billing.models import Hold
 from billing.quotes import Promise
 from catalog.models.models import NAME
+from inference.errors import NotCancelableError
 from training import doorbell, estimates
 from training.errors import (
     InvalidDataError,
@@ -29,7 +30,6 @@ from training.errors import (
     InvalidNameError,
     InvalidRecipeError,
     JobLimitError,
-    NotCancelableError,
 )
 from training.estimates import Estimate
 from training.models import Job

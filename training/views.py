@@ -22,8 +22,9 @@ from accounts.sessions import (
 from catalog.models import ModelVersion
 from catalog.publishing import Text
 from inference import stream_door
+from inference.errors import NotCancelableError
 from training import costs, estimates, events, jobs, publishing
-from training.errors import FAILURES, NotCancelableError
+from training.errors import FAILURES
 from training.forms import DATA_NAMES, PublishForm, TrainingForm
 from training.models import Job
 from training.recipes import RECIPES, Recipe

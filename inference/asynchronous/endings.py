@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -13,10 +12,8 @@ from django.conf import settings
 from django.db import transaction
 
 from billing import crashes, holds, reports
-from billing.models import Hold, ShareVersion
+from billing.models import Hold
 from billing.money import decimal_text
-from billing.rating import plan_of
-from catalog.models import ModelVersion, PriceVersion
 from inference.asynchronous import events, payloads
 from inference.asynchronous.claims import mine
 from inference.models import Prediction
@@ -39,15 +36,6 @@ class Ran:
     run_us: int
     batch_rows: int
     worker: str
-
-
-@cache
-def _terms(price_version_id: int, share_version_id: int, version_id: int) -> reports.Terms:
-    """Return what was frozen at admission; all three rows never change."""
-    price = PriceVersion.objects.prefetch_related("components").get(pk=price_version_id)
-    share = ShareVersion.objects.get(pk=share_version_id)
-    policy = ModelVersion.objects.get(pk=version_id).outcome_policy
-    return reports.Terms(plan_of(price), share.publisher_bps, policy)
 
 
 def finish(ran: Sequence[Ran]) -> list[Prediction]:
@@ -114,7 +102,9 @@ def _report(prediction: Prediction, hold: Hold, ran: Ran | None) -> reports.Repo
     return reports.Report(
         hold_id=hold.pk,
         outcome=outcome,
-        terms=_terms(hold.price_version_id, hold.share_version_id, prediction.model_version_id),
+        terms=reports.terms_of(
+            hold.price_version_id, hold.share_version_id, prediction.model_version_id
+        ),
         quantities={"call": 1, "row": prediction.rows, "byte": prediction.input_bytes},
         organization_id=hold.organization_id,
         reserved_nanos=hold.reserved_nanos,

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from billing.models import ShareVersion
 from billing.rating import BATCH, PricePlan, for_source, plan_of, rate
-from billing.reports import Terms
-from catalog.models import ModelVersion, PriceVersion
+from catalog.models import PriceVersion
 from inference.models import BatchFile
 
 
@@ -29,14 +27,6 @@ def row_nanos(found: PricePlan, size_bytes: int) -> int:
 def depends_on_bytes(price: PriceVersion) -> bool:
     """Whether equal numbers of rows may cost different amounts."""
     return "byte" in plan(price).components
-
-
-def terms(price_version_id: int, share_version_id: int, version_id: int) -> Terms:
-    """Return what was frozen when the file started; none of the three rows ever changes."""
-    price = PriceVersion.objects.prefetch_related("components").get(pk=price_version_id)
-    share = ShareVersion.objects.get(pk=share_version_id)
-    policy = ModelVersion.objects.get(pk=version_id).outcome_policy
-    return Terms(plan(price), share.publisher_bps, policy)
 
 
 def again(batch: BatchFile, price: PriceVersion) -> int:

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
 from typing import Any
 
 from django.conf import settings
@@ -22,7 +21,8 @@ from accounts.keys import Caller
 from billing import alerts, crashes, holds
 from billing.models import Hold
 from billing.money import decimal_text
-from billing.reports import Report, Terms
+from billing.rating import BATCH
+from billing.reports import Report, Terms, terms_of
 from inference import loading
 from inference.answers import dumps
 from inference.batch_files import estimates, giving_way, leases, records, store
@@ -39,7 +39,6 @@ from inference.runtime.sessions import Arrays, Session
 PIECE_ROWS = 32
 
 logger = logging.getLogger(__name__)
-_terms = cache(estimates.terms)
 
 
 class StoppingError(Exception):
@@ -91,7 +90,7 @@ def _run(lease: Lease, owner: str, is_stopping: Callable[[], bool]) -> None:
     if lease.chunk.losses >= leases.MAX_LOSSES:
         _give_up(entries)
     runnable = [entry for entry in entries if entry.input is not None]
-    terms = _terms(batch.price_version_id, batch.share_version_id, batch.model_version_id)
+    terms = terms_of(batch.price_version_id, batch.share_version_id, batch.model_version_id, BATCH)
     if runnable:
         if not _is_loaded(lease) or not _reserve(lease, runnable, terms):
             return

@@ -11,8 +11,7 @@ from django.conf import settings
 from django.db import DatabaseError, connection
 
 from billing import holds
-from billing.reports import Report
-from inference import worker
+from billing.reports import Report, terms_of
 from inference.connections import PREDICT_DB, redis_client
 from inference.generation.texts import Text
 from inference.generation.wire import EVENT, Charged, End, Event, order_key, pack_event, pieces_key
@@ -45,7 +44,7 @@ def report(text: Text, worker_name: str, together: int) -> Report:
     return Report(
         hold_id=order.hold_id,
         outcome=text.outcome,
-        terms=worker.terms_of(order.price_version_id, order.share_version_id, order.version_id),
+        terms=terms_of(order.price_version_id, order.share_version_id, order.version_id),
         quantities={
             "call": 1,
             "row": 1,

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from django.utils import timezone
 
 from accounts.keys import Caller
 from accounts.models import ApiKey, Organization
-from billing import holds, rating, reports, shares
+from billing import holds, rating, reports, settlement, shares
+from billing.errors import CapReachedError, InsufficientCreditError
+from billing.invariants import violations
 from catalog import prices
 from catalog.models import ModelVersion
 
@@ -84,3 +87,18 @@ def fail(organization: Organization, version: ModelVersion, failure: str = "mode
     reservation = reserve(organization, version)
     assert holds.void(reservation.hold_id, failure)
     return reservation.hold_id
+
+
+def attempt(organization: Organization, version: ModelVersion, **fields: Any) -> bool:
+    """Reserve; whether it was accepted."""
+    try:
+        reserve(organization, version, **fields)
+    except (CapReachedError, InsufficientCreditError):
+        return False
+    return True
+
+
+def prove() -> None:
+    """Book what has ended, and prove the books."""
+    settlement.settle()
+    assert violations() == []

@@ -10,8 +10,10 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from accounts.models import Membership, Organization, User
+from billing.models import Invoice
 from catalog.models import ModelVersion
-from tests.billing.postpaid_world import Clock
+from tests.billing import postpaid_world as world
+from tests.billing.postpaid_world import START, Clock
 from tests.factories import make_organization, make_user, make_version
 
 
@@ -68,3 +70,17 @@ def version(db: None) -> ModelVersion:
 def clock(fake_stripe: object, monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Stop the time, here and at a new and empty Stripe."""
     return Clock(monkeypatch)
+
+
+@pytest.fixture
+def tenant(clock: Clock) -> Organization:
+    """Acme, which pays its invoices by hand."""
+    return world.make_postpaid(slug="acme", card=False)
+
+
+@pytest.fixture
+def invoice(tenant: Organization, clock: Clock, version: ModelVersion, books: None) -> Invoice:
+    """Ten dollars of January, not paid."""
+    world.use(tenant, version, START, rows=500_000)
+    world.close_month(clock, tenant)
+    return Invoice.objects.get()

@@ -2,52 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from django.db import connection
 
 from accounts.errors import MercatoError
 from accounts.models import Organization
 from billing import alerts, budgets, holds, rollups, settlement
-from billing.errors import CapReachedError, InsufficientCreditError
-from billing.invariants import violations
 from billing.models import Budget, Hold
 from catalog.models import ModelVersion
 from tests import factories
-from tests.billing.calls import reserve, succeed
+from tests.billing.calls import attempt, prove, reserve, succeed
+from tests.billing.threads import numbered
 
 ROW = factories.ROW_NANOS
-
-
-def in_threads(count: int, act: Callable[[int], Any]) -> list[Any]:
-    """Run an act in many threads, each with a connection of its own."""
-
-    def run(number: int) -> Any:
-        try:
-            return act(number)
-        finally:
-            connection.close()
-
-    with ThreadPoolExecutor(count) as pool:
-        return list(pool.map(run, range(count)))
-
-
-def attempt(organization: Organization, version: ModelVersion, **fields: Any) -> bool:
-    """Reserve; whether it was accepted."""
-    try:
-        reserve(organization, version, **fields)
-    except (CapReachedError, InsufficientCreditError):
-        return False
-    return True
-
-
-def prove() -> None:
-    settlement.settle()
-    assert violations() == []
 
 
 # Releases ------------------------------------------------------------------------------------
@@ -185,7 +154,7 @@ def test_a_cap_that_is_changed_under_load_is_never_passed_by_what_comes_after() 
             return 0
         return sum(attempt(organization, version) for _ in range(5))
 
-    in_threads(8, act)
+    numbered(8, act)
     after = [budgets.current(organization, rule) for rule in rules]
 
     assert not attempt(organization, version) or all(row.available > 0 for row in after)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
-from typing import Any
 
 import pytest
 from django.db import IntegrityError, connection, transaction
@@ -15,41 +13,14 @@ from django.db import IntegrityError, connection, transaction
 from accounts.models import ApiKey, Organization
 from billing import budgets, holds, settlement
 from billing.errors import CapReachedError, InsufficientCreditError
-from billing.invariants import violations
 from billing.models import Budget, Hold, SpendLimit, Unit
 from billing.models.budgets import WITHIN_CAPACITY
 from catalog.models import ModelVersion
 from tests import factories
-from tests.billing.calls import reserve, succeed
+from tests.billing.calls import attempt, prove, reserve, succeed
+from tests.billing.threads import numbered
 
 ROW = factories.ROW_NANOS
-
-
-def in_threads(count: int, act: Callable[[int], Any]) -> list[Any]:
-    """Run an act in many threads, each with a connection of its own."""
-
-    def run(number: int) -> Any:
-        try:
-            return act(number)
-        finally:
-            connection.close()
-
-    with ThreadPoolExecutor(count) as pool:
-        return list(pool.map(run, range(count)))
-
-
-def attempt(organization: Organization, version: ModelVersion, **fields: Any) -> bool:
-    """Reserve; whether it was accepted."""
-    try:
-        reserve(organization, version, **fields)
-    except (CapReachedError, InsufficientCreditError):
-        return False
-    return True
-
-
-def prove() -> None:
-    settlement.settle()
-    assert violations() == []
 
 
 @pytest.mark.parametrize("with_key", [False, True])
@@ -222,7 +193,7 @@ def test_parallel_first_runs_of_a_window_are_all_counted() -> None:
         budgets._cache.clear()
         return attempt(organization, version, at=FIRST)
 
-    assert in_threads(8, first) == [True] * 8
+    assert numbered(8, first) == [True] * 8
     assert budgets.current(organization, rule, FIRST).held == 8 * ROW
     prove()
 
@@ -252,7 +223,7 @@ def test_no_cap_is_passed_at_any_instant(seed: int) -> None:
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        in_threads(8, lambda number: _many_runs(seed * 100 + number, organization, version, keys))
+        numbered(8, lambda number: _many_runs(seed * 100 + number, organization, version, keys))
     finally:
         is_over.set()
         watcher.join()
@@ -298,7 +269,7 @@ def burst(unit: str, limit: int) -> None:
     key, _ = factories.make_key(organization)
     budgets.set_limit(organization, "month", limit, unit=unit, api_key=key)
 
-    accepted = in_threads(24, lambda _: attempt(organization, version, key=key))
+    accepted = numbered(24, lambda _: attempt(organization, version, key=key))
 
     assert accepted.count(True) == 10
     assert Hold.objects.count() == 10
@@ -323,7 +294,7 @@ def test_the_last_row_of_a_wallet_is_given_once() -> None:
     organization = factories.make_organization(credit_nanos=ROW)
     version = factories.make_version()
 
-    accepted = in_threads(16, lambda _: attempt(organization, version))
+    accepted = numbered(16, lambda _: attempt(organization, version))
 
     assert accepted.count(True) == 1
     prove()

@@ -19,7 +19,6 @@ from billing import (
 from billing import wallets as wallet_rows
 from billing.invariants import violations
 from billing.models import (
-    BillingPeriod,
     Invoice,
     InvoiceSeries,
     LedgerTransaction,
@@ -32,6 +31,7 @@ from billing.money import NANOS
 from billing.stripe import client, objects
 from catalog.models import ModelVersion
 from tests.billing import postpaid_world as world
+from tests.billing.invoicing import billed, make_period
 from tests.billing.postpaid_world import START, Clock
 from tests.billing.stripe_world import deliver_all
 from tests.factories import make_organization
@@ -42,57 +42,11 @@ CENT = NANOS // 100
 
 
 @pytest.fixture
-def tenant(clock: Clock) -> Organization:
-    return world.make_postpaid(slug="acme", card=False)
-
-
-@pytest.fixture
 def operator(tenant: Organization) -> User:
     return User.objects.get(email="operator@example.com")
 
 
-@pytest.fixture
-def invoice(tenant: Organization, clock: Clock, version: ModelVersion, books: None) -> Invoice:
-    """Ten dollars of January, not paid."""
-    world.use(tenant, version, START, rows=500_000)
-    world.close_month(clock, tenant)
-    return Invoice.objects.get()
-
-
 # Numbers ------------------------------------------------------------------------------------
-
-
-def make_period(organization: Organization) -> BillingPeriod:
-    return BillingPeriod.objects.create(
-        organization=organization,
-        month=START.date().replace(day=1),
-        state=BillingPeriod.State.DRAFT_CHECKED,
-    )
-
-
-def billed(coins: int = 100, **changes: Any) -> objects.Invoice:
-    """Make what Stripe says of a final invoice."""
-    fields: dict[str, Any] = {
-        **dict.fromkeys(["customer", "subscription", "hosted_url", "pdf_url"], ""),
-        **dict.fromkeys(["due_at", "finalized_at", "paid_at"]),
-        "id": f"in_{coins}",
-        "status": "open",
-        "number": "S-1",
-        "currency": "usd",
-        "subtotal": coins,
-        "tax": 0,
-        "total": coins,
-        "amount_due": coins,
-        "amount_paid": 0,
-        "amount_remaining": coins,
-        "auto_advance": True,
-        "period_start": START,
-        "period_end": START,
-        "lines": (),
-        "created_at": START,
-        "metadata": {},
-    }
-    return objects.Invoice(**{**fields, **changes})
 
 
 # What becomes of it -------------------------------------------------------------------------

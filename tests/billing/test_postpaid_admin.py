@@ -26,11 +26,6 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("books")]
 
 
 @pytest.fixture
-def tenant(clock: Clock) -> Organization:
-    return world.make_postpaid(slug="acme", card=False)
-
-
-@pytest.fixture
 def boss(db: None) -> User:
     return make_user("boss@example.com", is_staff=True, is_superuser=True)
 

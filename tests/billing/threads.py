@@ -12,12 +12,17 @@ from django.db import connection
 
 def in_threads(number: int, act: Callable[[], Any]) -> list[Any]:
     """Run an act in threads that begin together; what fails in one fails here."""
+    return numbered(number, lambda _: act())
+
+
+def numbered(number: int, act: Callable[[int], Any]) -> list[Any]:
+    """Do the same with an act that is told which of them it is, from 0."""
     barrier = threading.Barrier(number)
 
-    def one(_: int) -> Any:
+    def one(place: int) -> Any:
         try:
             barrier.wait()
-            return act()
+            return act(place)
         finally:
             connection.close()
 

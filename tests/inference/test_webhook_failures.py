@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
@@ -11,38 +10,18 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from accounts.models import AuditEntry, Organization, OutgoingMail
+from accounts.models import AuditEntry, OutgoingMail
 from inference.models import WebhookDelivery, WebhookEndpoint
 from inference.webhooks import (
     deliveries,
     endpoints,
     sending,
 )
-from tests import factories
 from tests.inference.receivers import Receiver, status
 
 pytestmark = pytest.mark.django_db
 
 State = WebhookDelivery.State
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    made = Receiver()
-    made.start()
-    yield made
-    made.stop()
-
-
-@pytest.fixture
-def owned() -> Organization:
-    """An organization with an owner who gets its mail."""
-    return factories.make_organization(owner=factories.make_user("boss@example.com"))
-
-
-@pytest.fixture
-def endpoint(owned: Organization, receiver: Receiver) -> WebhookEndpoint:
-    return endpoints.create(owned, receiver.url)[0]
 
 
 @pytest.fixture

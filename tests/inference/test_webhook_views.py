@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import orjson
@@ -29,14 +28,6 @@ def organization() -> Organization:
 def owner(client: Client, organization: Organization) -> Client:
     client.force_login(organization.memberships.get().user)
     return client
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    made = Receiver()
-    made.start()
-    yield made
-    made.stop()
 
 
 class Api:

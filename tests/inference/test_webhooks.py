@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -33,25 +33,6 @@ pytestmark = pytest.mark.django_db
 State = WebhookDelivery.State
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    made = Receiver()
-    made.start()
-    yield made
-    made.stop()
-
-
-@pytest.fixture
-def owned() -> Organization:
-    """An organization with an owner who gets its mail."""
-    return factories.make_organization(owner=factories.make_user("boss@example.com"))
-
-
-@pytest.fixture
-def endpoint(owned: Organization, receiver: Receiver) -> WebhookEndpoint:
-    return endpoints.create(owned, receiver.url)[0]
 
 
 def documented_verify() -> Callable[[str, dict[str, str], bytes], bool]:

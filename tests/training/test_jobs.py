@@ -13,13 +13,13 @@ from accounts.models import Organization
 from billing import budgets
 from billing.errors import InsufficientCreditError, OrganizationFrozenError
 from billing.models import Hold
+from inference.errors import NotCancelableError
 from tests import factories
 from training import estimates, jobs, leases
 from training.errors import (
     InvalidHyperparameterError,
     InvalidNameError,
     JobLimitError,
-    NotCancelableError,
     RecipeUnavailableError,
     TrainingTooLongError,
 )

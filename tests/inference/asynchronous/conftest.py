@@ -14,9 +14,10 @@ from accounts.keys import Caller
 from accounts.models import Organization
 from billing import settlement
 from billing.invariants import violations
+from billing.reports import terms_of
 from catalog.models import ModelVersion
 from inference import loading, versions
-from inference.asynchronous import accepting, endings
+from inference.asynchronous import accepting
 from inference.asynchronous.wishes import Wish
 from inference.models import Prediction
 from inference.predictions import Call
@@ -36,7 +37,7 @@ def _alone(db: None, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Ite
     monkeypatch.setattr(loading, "sessions", ModelCache(settings.MODEL_CACHE_BYTES))
     monkeypatch.setattr(loading, "_failures", {})
     loading.signature_of.cache_clear()
-    endings._terms.cache_clear()
+    terms_of.cache_clear()
     yield
     settlement.settle()
     assert violations() == []

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from billing import budgets
 from billing.models import Hold, UsageEvent
+from billing.reports import terms_of
 from inference import versions
 from inference.asynchronous import claims, endings, sweeping
 from inference.asynchronous.claims import Claim
@@ -89,7 +90,7 @@ def test_any_order_of_events_keeps_row_and_money_together(
     # What the last example wrote is rolled back; what the process remembers of it is not.
     budgets._cache.clear()
     versions._cache.clear()
-    endings._terms.cache_clear()
+    terms_of.cache_clear()
     with transaction.atomic():
         machine = Machine(accept)
         for step, which in steps:

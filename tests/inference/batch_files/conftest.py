@@ -15,6 +15,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from rest_framework.test import APIClient
 
 from accounts.models import Organization
+from billing.reports import terms_of
 from catalog.models import ModelVersion
 from inference import loading
 from inference.batch_files import checking, doorbell, running
@@ -29,7 +30,7 @@ def _batches(settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     # Workers of other tests must not take these.
     monkeypatch.setattr(doorbell, "ring", lambda: None)
     loading.signature_of.cache_clear()
-    running._terms.cache_clear()
+    terms_of.cache_clear()
 
 
 @pytest.fixture

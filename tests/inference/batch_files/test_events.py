@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -27,10 +28,11 @@ def batch(client: APIClient, version: ModelVersion) -> BatchFile:
 
 async def hear(frames: Frames) -> tuple[str, dict[str, Any], str]:
     """Return the next event: its name, its data, its id."""
-    async for frame in frames:
-        fields = dict(line.split(": ", 1) for line in frame.decode().splitlines() if line)
-        if "event" in fields:
-            return fields["event"], json.loads(fields["data"]), fields["id"]
+    async with asyncio.timeout(30):
+        async for frame in frames:
+            fields = dict(line.split(": ", 1) for line in frame.decode().splitlines() if line)
+            if "event" in fields:
+                return fields["event"], json.loads(fields["data"]), fields["id"]
     return "closed", {}, ""
 
 
