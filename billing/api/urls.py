@@ -9,6 +9,7 @@ from billing.api import (
     budgets,
     earnings,
     invoices,
+    keys,
     receipts,
     redemptions,
     statement,
@@ -18,6 +19,7 @@ from billing.api import (
 from billing.api import prices as model_prices
 
 urlpatterns: list[URLPattern | URLResolver] = [
+    path("keys", keys.Keys.as_view()),
     path("earnings", earnings.Earnings.as_view()),
     path("payouts", earnings.Payouts.as_view()),
     path("invoices", invoices.Invoices.as_view()),
