@@ -12,7 +12,7 @@ from django.utils import timezone
 from inference import predictions, reaping
 from inference.asynchronous import announcing, sweeping
 from inference.batch_files import leases, store
-from inference.metrics import traces
+from inference.metrics import flushing, traces
 from inference.models import Worker
 from inference.traffic import watching
 from inference.webhooks import billing_events, deliveries
@@ -28,6 +28,7 @@ _sending = threading.Lock()
 def _begin(sender: Any = None, **_: Any) -> None:
     if QUEUE not in sender.app.amqp.queues.consume_from:
         return
+    flushing.start("light")
     heartbeat = Heartbeat(str(sender.hostname), Worker.Kind.LIGHT, QUEUE)
     _heartbeat.append(heartbeat)
     heartbeat.start()
@@ -37,6 +38,8 @@ def _begin(sender: Any = None, **_: Any) -> None:
 def _end(sender: Any = None, **_: Any) -> None:
     for heartbeat in _heartbeat:
         heartbeat.stop()
+    if _heartbeat:
+        flushing.stop()
 
 
 @shared_task(name="inference.forget_predictions")

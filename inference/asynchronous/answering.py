@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from accounts import rate_headers
+from accounts.errors import MercatoError
 from billing import caps
 from inference import limits, predictions, streams
 from inference.answers import dumps
 from inference.asynchronous import accepting, snapshots
 from inference.asynchronous.events import SOURCE
 from inference.faces.http import Header, HttpAnswer
+from inference.limits.gate import Counted
+from inference.metrics import counting, families
 from inference.models import Prediction
 from inference.predictions import in_database
 
@@ -19,6 +23,7 @@ if TYPE_CHECKING:
     from inference.asynchronous.accepting import Accepted
     from inference.asynchronous.wishes import Wish
     from inference.predictions import Call
+    from inference.versions import Served
 
 
 async def answer(call: Call, wish: Wish) -> HttpAnswer:
@@ -28,14 +33,15 @@ async def answer(call: Call, wish: Wish) -> HttpAnswer:
         MercatoError: It was not accepted; nothing was charged.
     """
     served = await predictions.find(call)
-    served.require_rows()
-    checked = predictions.decode(call, served)
-    counted = await limits.enter(call.caller, checked.rows)
+    began_ns, kind = time.perf_counter_ns(), families.ASYNC
     try:
-        # Who waits for the end does not run: only the request itself is one at a time.
-        accepted = await in_database(accepting.accept, call, wish, served, checked.rows)
-    finally:
-        limits.leave(counted)
+        accepted, counted = await _accept(call, wish, served)
+    except MercatoError as error:
+        # What is accepted is counted when it ends.
+        model, organization_id = served.model_path, call.caller.organization_id
+        took = counting.since(began_ns)
+        counting.call(model, organization_id, error.code, took, kind=kind)
+        raise
     prediction = accepted.prediction
     if wish.wait_seconds and not prediction.is_ended:
         await streams.wait_ended(SOURCE, prediction.pk, wish.wait_seconds)
@@ -47,6 +53,18 @@ async def answer(call: Call, wish: Wish) -> HttpAnswer:
     if counted is not None and counted.standing is not None:
         left = rate_headers.join(b", ", left, counted.standing.headers)
     return _write(call, accepted, prediction, body, left)
+
+
+async def _accept(call: Call, wish: Wish, served: Served) -> tuple[Accepted, Counted | None]:
+    served.require_rows()
+    checked = predictions.decode(call, served)
+    counted = await limits.enter(call.caller, checked.rows)
+    try:
+        # Who waits for the end does not run: only the request itself is one at a time.
+        accepted = await in_database(accepting.accept, call, wish, served, checked.rows)
+    finally:
+        limits.leave(counted)
+    return accepted, counted
 
 
 def _read(prediction: Prediction) -> Prediction:

@@ -16,6 +16,7 @@ from billing.models import Hold
 from billing.money import decimal_text
 from inference.asynchronous import events, payloads
 from inference.asynchronous.claims import mine
+from inference.metrics import counting, families
 from inference.models import Prediction
 
 Status = Prediction.Status
@@ -56,7 +57,22 @@ def finish(ran: Sequence[Ran]) -> list[Prediction]:
                 _refuse(one.prediction, held[one.prediction.hold_id])
         crashes.point("async.finished")
     crashes.point("async.committed")
+    for (one, report), is_captured in zip(ended, captured, strict=True):
+        _count(one.prediction, one.outcome if is_captured else "hold_expired", report.completed_at)
     return [one.prediction for one, _ in ended]
+
+
+def _count(prediction: Prediction, outcome: str, ended_at: datetime) -> None:
+    """Count how it ended, and how long its owner waited; its row must be ended for good."""
+    waited = (ended_at - prediction.created_at) // timedelta(microseconds=1)
+    counting.call(
+        prediction.model_version.model.path,
+        prediction.organization_id,
+        outcome,
+        max(waited, 0),
+        prediction.rows,
+        families.ASYNC,
+    )
 
 
 def _store(ran: Ran, hold: Hold, report: reports.Report) -> bool:
@@ -176,7 +192,7 @@ def _cancel_running(prediction: Prediction) -> bool:
         Prediction.objects.filter(pk=prediction.pk).update(
             answer={"code": "canceled", "cost": cost}
         )
-    _tell(prediction.pk)
+    _tell(prediction.pk, "canceled")
     return True
 
 
@@ -195,9 +211,13 @@ def give_up(rows: Any, prediction: Prediction, code: str) -> bool:
         crashes.point("async.row_ended")
         holds.void(hold.pk, code)
     crashes.point("async.committed")
-    _tell(prediction.pk)
+    _tell(prediction.pk, code)
     return True
 
 
-def _tell(prediction_id: UUID) -> None:
-    events.tell(list(Prediction.objects.with_version().filter(pk=prediction_id)))
+def _tell(prediction_id: UUID, code: str) -> None:
+    """Say that it ended without a result."""
+    ended = list(Prediction.objects.with_version().filter(pk=prediction_id))
+    for one in ended:
+        _count(one, code, one.finished_at or one.created_at)
+    events.tell(ended)

@@ -18,6 +18,7 @@ from inference.asynchronous import claims, doorbell, endings, events, payloads
 from inference.asynchronous.claims import Claim, Keeper
 from inference.asynchronous.endings import Ran
 from inference.batch_files import giving_way
+from inference.metrics import counting
 from inference.models import Prediction
 from inference.runtime import batches, tensors
 from inference.runtime.errors import InputError, ModelError
@@ -45,9 +46,19 @@ def run_next(owner: str, where: Q | None = None) -> bool:
         doorbell.ring()
     events.tell(claimed.predictions)
     with Keeper(claimed):
-        ended = endings.finish(_run(claimed))
+        ended = _finish(_run(claimed), owner)
     events.tell(ended)
     return True
+
+
+def _finish(ran: Sequence[Ran], owner: str) -> list[Prediction]:
+    began_ns = time.perf_counter_ns()
+    ended = endings.finish(ran)
+    if ran:
+        outcomes, rows = [one.outcome for one in ran], max(one.batch_rows for one in ran)
+        run_us = max(one.run_us for one in ran)
+        counting.event(counting.Worked(owner, outcomes, rows, run_us, counting.since(began_ns)))
+    return ended
 
 
 def _run(claimed: Claim) -> list[Ran]:

@@ -30,6 +30,7 @@ from inference.batch_files.errors import ROW_FAILURES
 from inference.batch_files.leases import Lease, LeaseLostError
 from inference.batch_files.records import Record
 from inference.batch_files.rows import RowError, RowReader
+from inference.metrics import counting, families
 from inference.models import BatchFile
 from inference.runtime import batches, tensors
 from inference.runtime.errors import ModelError
@@ -81,7 +82,7 @@ def run_next(
 
 
 def _run(lease: Lease, owner: str, is_stopping: Callable[[], bool]) -> None:
-    batch = lease.batch
+    batch, began_ns = lease.batch, time.perf_counter_ns()
     if batch.api_key is not None and not batch.api_key.is_usable:
         leases.give_back(lease)
         leases.fail(batch.pk, "key_revoked", "The key that started it is not accepted any more.")
@@ -107,6 +108,17 @@ def _run(lease: Lease, owner: str, is_stopping: Callable[[], bool]) -> None:
     reports = [entry.report for entry in runnable if entry.report is not None]
     succeeded = sum(report.outcome == "succeeded" for report in reports)
     leases.finish(lease, reports, succeeded=succeeded, result_bytes=size)
+    _count(batch, entries, began_ns)
+
+
+def _count(batch: BatchFile, entries: Sequence[Entry], began_ns: int) -> None:
+    """Count a chunk whose rows are charged; each row is a call, from when the chunk was taken."""
+    model, took = batch.model_version.model.path, counting.since(began_ns)
+    for entry in entries:
+        outcome, rows = entry.error.code if entry.error else "model_error", 0
+        if entry.report is not None:
+            outcome, rows = entry.report.outcome, 1
+        counting.call(model, batch.organization_id, outcome, took, rows, families.BATCH)
 
 
 def _entries(lease: Lease) -> list[Entry]:
@@ -200,10 +212,11 @@ def _compute(
     started = time.perf_counter_ns()
     outputs = batches.run(session, arrays, [1] * len(piece))
     run_us = (time.perf_counter_ns() - started) // 1000
+    outcomes = ["model_error" if isinstance(each, ModelError) else "succeeded" for each in outputs]
+    # A chunk is charged as one: its pieces have no charge of their own.
+    counting.event(counting.Worked(owner, outcomes, len(piece), run_us, 0))
     now = datetime.now(UTC)
-    for entry, output in zip(piece, outputs, strict=True):
-        failed = isinstance(output, ModelError)
-        outcome = "model_error" if failed else "succeeded"
+    for entry, output, outcome in zip(piece, outputs, outcomes, strict=True):
         quantities = estimates.quantities(entry.record.size)
         entry.input, entry.output = None, output
         entry.report = Report(
@@ -216,7 +229,7 @@ def _compute(
             accepted_at=now,
             completed_at=now,
             model_version_id=lease.batch.model_version_id,
-            failure=outcome if failed else "",
+            failure="" if outcome == "succeeded" else outcome,
             run_us=run_us,
             batch_rows=len(piece),
             worker=owner,

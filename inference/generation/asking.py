@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -33,6 +34,7 @@ from inference.generation.wire import (
     pack_order,
 )
 from inference.limits.gate import Counted
+from inference.metrics import counting, families
 from inference.predictions import in_database
 from inference.runtime.sampling import Choice
 from inference.versions import Served
@@ -67,11 +69,18 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A text whose money is set aside and which a worker has been asked for."""
+    """A text whose money is set aside and which a worker has been asked for.
+
+    Attributes:
+        began_ns: When it was asked for, by `time.perf_counter_ns`.
+    """
 
     hold_id: UUID
+    organization_id: int
     version_id: int
     version_path: str
+    model_path: str
+    began_ns: int
     currency: str
     price_version_id: int
     input_tokens: int
@@ -88,6 +97,13 @@ class Begun:
             return found
         return rate_headers.join(b", ", found, self.counted.standing.headers)
 
+    def count(self, outcome: str) -> None:
+        """Count how it ended: `succeeded`, or an error's code."""
+        took, rows = counting.since(self.began_ns), int(outcome == "succeeded")
+        counting.call(
+            self.model_path, self.organization_id, outcome, took, rows, kind=families.TEXT
+        )
+
 
 async def begin(ask: Ask) -> Begun:
     """Admit and order a text.
@@ -101,13 +117,24 @@ async def begin(ask: Ask) -> Begun:
     if served is None:
         served = await in_database(versions.resolve, ask.ref, ask.caller)
     served = served.choose(ask.request_id)
+    began_ns = time.perf_counter_ns()
+    try:
+        return await _begin(ask, served, began_ns)
+    except MercatoError as error:
+        model, organization_id = served.model_path, ask.caller.organization_id
+        took = counting.since(began_ns)
+        counting.call(model, organization_id, error.code, took, kind=families.TEXT)
+        raise
+
+
+async def _begin(ask: Ask, served: Served, began_ns: int) -> Begun:
     prompt = encode(ask.prompt, served)
     most = _most_tokens(ask, served, len(prompt))
     counted = await limits.enter(ask.caller, 1)
     hold_id = uuid7()
     listening.add(hold_id.hex)
     try:
-        begun = await in_database(_admit_and_order, ask, served, hold_id, prompt, most)
+        begun = await in_database(_admit_and_order, ask, served, hold_id, prompt, most, began_ns)
     except BaseException:
         # Also where the caller goes away meanwhile: nobody would hear what is written.
         limits.leave(counted)
@@ -190,7 +217,7 @@ def _order(
 
 
 def _admit_and_order(
-    ask: Ask, served: Served, hold_id: UUID, prompt: NDArray[np.int32], most: int
+    ask: Ask, served: Served, hold_id: UUID, prompt: NDArray[np.int32], most: int, began_ns: int
 ) -> Begun:
     reservation = _reservation(ask, served, hold_id, len(prompt), most)
     order = _order(ask, served, reservation, prompt, most)
@@ -198,8 +225,11 @@ def _admit_and_order(
     _send(order)
     return Begun(
         hold_id=hold_id,
+        organization_id=ask.caller.organization_id,
         version_id=served.version_id,
         version_path=served.path,
+        model_path=served.model_path,
+        began_ns=began_ns,
         currency=reservation.currency,
         price_version_id=reservation.price_version_id,
         input_tokens=len(prompt),

@@ -47,12 +47,23 @@ async def hear(begun: Begun) -> AsyncGenerator[Piece | End]:
         MercatoError: It failed; nothing was charged, except by the version's outcome policy.
     """
     hearing = _Hearing(begun)
+    # As it is if the caller goes away meanwhile.
+    outcome = "canceled"
     try:
         while not hearing.is_sure:
             for piece in await hearing.next():
                 yield piece
-        yield hearing.ending()
+        end = hearing.ending()
+        outcome = end.outcome
+        yield end
+    except MercatoError as error:
+        outcome = error.code
+        raise
+    except Exception:
+        outcome = "internal_error"
+        raise
     finally:
+        begun.count(outcome)
         # The caller's task may be ended at this moment: the worker is told all the same.
         await asyncio.shield(hearing.close())
 

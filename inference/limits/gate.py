@@ -20,6 +20,7 @@ import redis
 
 from accounts.limits import Limit, Unit
 from accounts.rate_headers import Text
+from inference.limits import watching
 from inference.limits.outages import Outages
 from inference.limits.script import LEASE_SECONDS, NOBODY, Batch, Holder, Refusal, Use, key_of, run
 from inference.limits.standing import Standing, too_many_rows
@@ -159,11 +160,13 @@ class Gate:
             if limit.unit == Unit.ROWS:
                 cost = rows
                 if rows > limit.quota:
+                    watching.refused(limit)
                     raise too_many_rows(limit, rows)
             closed = self._closed.get(key_of(limit))
             if closed is None or cost < closed.cost or limit.quota != closed.quota:
                 continue
             if (left := closed.until - time.monotonic()) > 0:
+                watching.refused(limit)
                 raise closed.standing.refuse(Refusal(limit, int(left * 1000)))
 
     def _submit(self, ask: Ask) -> None:
@@ -185,6 +188,7 @@ class Gate:
             except Exception:  # the thread's edge: callers must go on, uncounted
                 logger.exception("limits")
                 _resolve([(ask, Counted()) for ask in gathered.asks], self.leave)
+                watching.let_through(len(gathered.asks))
             else:
                 self._outages.ended()
 
@@ -218,6 +222,7 @@ class Gate:
         now_ms = self._now_ms() if self._now_ms else None
         holder = Holder(self._process, gathered.held, self._lease_seconds)
         refusals, uses = run(self._client(), batch, holder, now_ms)
+        watching.decided(zip((ask.limits for ask in gathered.asks), refusals, strict=True))
         standings: dict[int, Standing] = {}
         counted = []
         for ask, refusal in zip(gathered.asks, refusals, strict=True):

@@ -15,6 +15,7 @@ import time
 from django.db import DatabaseError, InterfaceError, connection
 from django.utils import timezone
 
+from inference.limits import watching
 from inference.models import LimiterOutage
 
 logger = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ class Outages:
 
     def add(self, requests: int) -> None:
         """Note requests that were let through."""
+        watching.let_through(requests)
         with self._lock:
             self._uncounted += requests
 

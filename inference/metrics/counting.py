@@ -13,6 +13,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from inference.metrics import families
+from inference.metrics.families import Family
+
 # More than this is forgotten, oldest first, when nobody takes them: a process without a flusher.
 _MOST_EVENTS = 200_000
 
@@ -95,14 +98,22 @@ class Refusal(NamedTuple):
     code: str
 
 
+class Added(NamedTuple):
+    """Something that the whole site counts happened `n` times."""
+
+    family: Family
+    labels: tuple[str, ...]
+    n: int
+
+
 # (method, route, status, microseconds)
 requests: deque[tuple[str, str, int, int]] = deque(maxlen=_MOST_EVENTS)
-# (model, organization, outcome, microseconds, rows)
-calls: deque[tuple[str, int, str, int, int]] = deque(maxlen=_MOST_EVENTS)
+# (model, organization, kind, outcome, microseconds, rows)
+calls: deque[tuple[str, int, str, str, int, int]] = deque(maxlen=_MOST_EVENTS)
 # (model, hold, microseconds in all, where they went)
 answers: deque[tuple[str, UUID, int, CallTimes]] = deque(maxlen=_MOST_EVENTS)
 # What comes once per batch, or is rare.
-events: deque[Batch | Worked | Load | Refusal] = deque(maxlen=_MOST_EVENTS)
+events: deque[Batch | Worked | Load | Refusal | Added] = deque(maxlen=_MOST_EVENTS)
 
 
 def since(began_ns: int) -> int:
@@ -115,9 +126,21 @@ def request(method: str, route: str, status: int, microseconds: int) -> None:
     requests.append((method, route, status, microseconds))
 
 
-def call(model: str, organization_id: int, outcome: str, microseconds: int, rows: int = 0) -> None:
-    """Count a call of a model that was found; `outcome` is `succeeded` or an error's code."""
-    calls.append((model, organization_id, outcome, microseconds, rows))
+def call(
+    model: str,
+    organization_id: int,
+    outcome: str,
+    microseconds: int,
+    rows: int = 0,
+    kind: str = families.SYNC,
+) -> None:
+    """Count a call of a model that was found, when it has ended.
+
+    Args:
+        outcome: `succeeded` or an error's code.
+        kind: What it was: one of those in `families`.
+    """
+    calls.append((model, organization_id, kind, outcome, microseconds, rows))
 
 
 def answer(model: str, hold_id: UUID, microseconds: int, times: CallTimes) -> None:
@@ -128,6 +151,11 @@ def answer(model: str, hold_id: UUID, microseconds: int, times: CallTimes) -> No
 def event(found: Batch | Worked | Load | Refusal) -> None:
     """Count what comes once per batch, or is rare."""
     events.append(found)
+
+
+def add(family: Family, labels: tuple[str, ...] = (), n: int = 1) -> None:
+    """Add to a counter of the whole site; not for what every request does."""
+    events.append(Added(family, labels, n))
 
 
 def loaded(model: str, began_ns: int, *, is_good: bool) -> None:

@@ -43,11 +43,13 @@ REQUESTS = Family(
     MICROSECONDS,
 )
 ERRORS = Family("mercato_errors_total", "Refused and failed API requests, by code.", ("code",))
-CALLS = Family("mercato_calls_total", "Calls of models, by how they ended.", ("model", "outcome"))
+CALLS = Family(
+    "mercato_calls_total", "Calls of models, by how they ended.", ("model", "kind", "outcome")
+)
 CALL_SECONDS = Family(
     "mercato_call_duration_seconds",
-    "Time of succeeded calls, from the request's arrival to its answer.",
-    ("model",),
+    "Time of succeeded calls, from the request's arrival to the end of what it asked for.",
+    ("model", "kind"),
     TIMES,
     MICROSECONDS,
 )
@@ -58,7 +60,7 @@ STAGE_SECONDS = Family(
     STAGE_TIMES,
     MICROSECONDS,
 )
-ROWS = Family("mercato_rows_total", "Rows that models ran.", ("model",))
+ROWS = Family("mercato_rows_total", "Rows that models ran.", ("model", "kind"))
 BATCH_ROWS = Family("mercato_batch_rows", "Rows per batch.", ("model",), SIZES)
 BATCH_REQUESTS = Family("mercato_batch_requests", "Requests per batch.", ("model",), SIZES)
 LOADS = Family("mercato_model_loads_total", "Loads of models.", ("model", "result"))
@@ -89,15 +91,31 @@ WORKER_REQUESTS = Family(
     "Requests that a worker ran, by outcome.",
     ("worker", "outcome"),
 )
+LIMITED = Family(
+    "mercato_limit_requests_total",
+    "Requests counted against rate limits: admitted, or refused by a limit of this unit.",
+    ("unit", "result"),
+)
+UNCOUNTED = Family(
+    "mercato_limit_uncounted_total",
+    "Requests let through uncounted, because the limiter was away.",
+    (),
+)
+WEBHOOKS = Family(
+    "mercato_webhook_attempts_total", "Attempts to deliver a webhook, by result.", ("result",)
+)
 DROPPED = Family(
     "mercato_metrics_dropped_total", "Observations that were given up to save memory.", ()
 )
 
 ALL = (
     *(REQUESTS, ERRORS, CALLS, CALL_SECONDS, STAGE_SECONDS, ROWS, BATCH_ROWS, BATCH_REQUESTS),
-    *(LOADS, LOAD_SECONDS, WORKER_RUN, WORKER_CAPTURE, WORKER_ROWS, WORKER_REQUESTS, DROPPED),
+    *(LOADS, LOAD_SECONDS, WORKER_RUN, WORKER_CAPTURE, WORKER_ROWS, WORKER_REQUESTS),
+    *(LIMITED, UNCOUNTED, WEBHOOKS, DROPPED),
 )
 BY_NAME = {family.name: family for family in ALL}
+# What a call is: waited for, a text, a stored row that runs later, a row of a batch file.
+SYNC, TEXT, ASYNC, BATCH = "sync", "text", "async", "batch"
 STAGES = ("gateway", "lane", "admit", "queue", "run", "capture", "reply")
 
 

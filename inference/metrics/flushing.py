@@ -97,7 +97,7 @@ class Flusher:
     """Adds up what this process counts, and carries it away.
 
     Args:
-        kind: What the process is: `gateway` or `predict`.
+        kind: What the process is: `gateway`, `predict` or `light`.
         gauges: Functions that read numbers as they are now; called in the flusher's thread.
         keep: Stores traces; without it they are forgotten.
     """

@@ -1,5 +1,8 @@
 """Percentiles and success of the last hour and day, for pages: of a model, a tenant, the site.
 
+They are about calls that somebody waits for: a prediction that is to run later, or a row of a batch
+file, says by its time how long it lay, and would hide how fast a model is.
+
 Every call falls into a bucket of time, by minute and by hour. Histograms add up, so what all
 processes saw is right, and a page reads two hashes however many calls there were. A percentile
 is the middle of its bucket, at most 4 % from the true one. Nothing here is money.
@@ -14,6 +17,7 @@ from dataclasses import dataclass, field
 import redis
 
 from inference.connections import EVENTS_DB, redis_client
+from inference.metrics import families
 from inference.metrics.tally import FAULTS, LIVE_BOUNDS, Tally
 
 HOUR, DAY = "hour", "day"
@@ -23,6 +27,8 @@ _POINTS = {HOUR: 60, DAY: 24}
 _SHAPES = {HOUR: (1, 60, 2 * 3600 + 600), DAY: (60, 24, 50 * 3600)}
 SITE_SERIES = "all"
 MOST_MODELS = 50
+
+_WAITED_FOR = frozenset({families.SYNC, families.TEXT})
 
 Group = tuple[str, int, dict[str, int]]
 
@@ -59,7 +65,9 @@ def groups(tally: Tally) -> tuple[list[Group], list[tuple[str, str]]]:
 
 def _parts(tally: Tally) -> Iterator[tuple[str, int, str, int]]:
     """Return (series, minute, what, how many)."""
-    for (minute, model, organization_id, outcome, bucket), (n, _, _) in tally.calls.items():
+    for (minute, model, organization_id, kind, outcome, bucket), (n, _, _) in tally.calls.items():
+        if kind not in _WAITED_FOR:
+            continue
         refused = "failed" if outcome in FAULTS else "refused"
         what = f"b{bucket}" if bucket >= 0 else refused
         yield SITE_SERIES, minute, what, n

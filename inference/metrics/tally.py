@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 from inference.metrics import counting, families
-from inference.metrics.counting import Batch, CallTimes, Load, Refusal, Worked
+from inference.metrics.counting import Added, Batch, CallTimes, Load, Refusal, Worked
 from inference.metrics.families import Family
 
 SITE, MODEL, WORKER = "site", "model", "worker"
@@ -48,8 +48,8 @@ T = TypeVar("T")
 Fields = dict[str, int]
 # (scope, name, family, labels, number of the bucket) of a histogram
 Bucket = tuple[str, str, Family, tuple[str, ...], int]
-# (minute, model, organization, outcome, bucket of LIVE_BOUNDS; -1 if it did not succeed)
-CallKey = tuple[int, str, int, str, int]
+# (minute, model, organization, kind, outcome, bucket of LIVE_BOUNDS; -1 if it did not succeed)
+CallKey = tuple[int, str, int, str, str, int]
 
 
 @lru_cache(maxsize=65536)
@@ -102,10 +102,10 @@ class Tally:
 
     def _take_calls(self) -> None:
         minute, calls = int(time.time()) // 60, self.calls
-        for model, organization_id, outcome, microseconds, rows in _drain(counting.calls):
+        for model, organization_id, kind, outcome, microseconds, rows in _drain(counting.calls):
             is_good = outcome == "succeeded"
             bucket = bisect_left(LIVE_BOUNDS, microseconds) if is_good else -1
-            key = (minute, model, organization_id, outcome, bucket)
+            key = (minute, model, organization_id, kind, outcome, bucket)
             found = calls.get(key)
             if found is None:
                 calls[key] = [1, microseconds, rows]
@@ -149,12 +149,13 @@ class Tally:
 
     def finish(self) -> None:
         """Put what was kept in parts into the sums."""
-        for (_minute, model, _org, outcome, bucket), (n, microseconds, rows) in self.calls.items():
-            self.add(MODEL, model, families.CALLS, (outcome,), n)
+        for (_, model, _, kind, outcome, bucket), (n, microseconds, rows) in self.calls.items():
+            self.add(MODEL, model, families.CALLS, (kind, outcome), n)
             if bucket >= 0:
                 place = bisect_left(families.TIMES, _bound(bucket))
-                self._bucket((MODEL, model, families.CALL_SECONDS, (), place), n, microseconds)
-                self.add(MODEL, model, families.ROWS, (), rows)
+                timed = (MODEL, model, families.CALL_SECONDS, (kind,), place)
+                self._bucket(timed, n, microseconds)
+                self.add(MODEL, model, families.ROWS, (kind,), rows)
         for (scope, name, family, labels, number), (n, total) in self._buckets.items():
             fields = self.sums.setdefault((scope, name), {})
             for key, more in ((str(number), n), ("sum", total)):
@@ -206,7 +207,12 @@ def _refusal(tally: Tally, refusal: Refusal) -> None:
     tally.add(SITE, "", families.ERRORS, (refusal.code,), 1)
 
 
+def _added(tally: Tally, added: Added) -> None:
+    tally.add(SITE, "", added.family, added.labels, added.n)
+
+
 _HANDLERS: dict[type, Callable[[Tally, Any], None]] = {
+    Added: _added,
     Batch: _batch,
     Load: _load,
     Refusal: _refusal,

@@ -17,6 +17,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from accounts.vault import VaultError
+from inference.metrics import counting, families
 from inference.models import WebhookDelivery, WebhookEndpoint
 from inference.webhooks import endpoints, sending, signing
 from inference.webhooks.sending import Result
@@ -115,6 +116,7 @@ def _put_back(delivery: WebhookDelivery) -> None:
 
 def record(delivery: WebhookDelivery, result: Result) -> None:
     """Write down what became of an attempt, and when the next one is."""
+    counting.add(families.WEBHOOKS, (result.failure or "delivered",))
     now = timezone.now()
     changes: dict[str, object] = {
         "attempted_at": now,

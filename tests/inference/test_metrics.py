@@ -62,11 +62,14 @@ def test_what_several_processes_counted_is_added_up() -> None:
 
     found = exposed()
 
-    assert found.value("mercato_calls_total", model="lab/digits", outcome="succeeded") == 12
-    assert found.value("mercato_rows_total", model="lab/digits") == 24
+    assert (
+        found.value("mercato_calls_total", model="lab/digits", kind="sync", outcome="succeeded")
+        == 12
+    )
+    assert found.value("mercato_rows_total", model="lab/digits", kind="sync") == 24
     assert found.value("mercato_processes", kind="unit") == 2
-    assert found.value("mercato_call_duration_seconds_count", model="lab/digits") == 12
-    spent = found.value("mercato_call_duration_seconds_sum", model="lab/digits")
+    assert found.value("mercato_call_duration_seconds_count", model="lab/digits", kind="sync") == 12
+    spent = found.value("mercato_call_duration_seconds_sum", model="lab/digits", kind="sync")
     assert spent == pytest.approx(0.06)
 
 
@@ -97,7 +100,9 @@ def test_nothing_is_lost_or_counted_twice_when_connections_break(breaks: list[st
     assert carrier.flush()
     assert carrier.flush()
 
-    total = exposed().value("mercato_calls_total", model="lab/digits", outcome="succeeded")
+    total = exposed().value(
+        "mercato_calls_total", model="lab/digits", kind="sync", outcome="succeeded"
+    )
     assert total == 3 + len(breaks)
     assert live.read("all", live.HOUR).total.succeeded == total
 
@@ -135,7 +140,10 @@ def test_what_a_killed_process_carried_away_stays_and_its_gauges_go() -> None:
     redis_client(EVENTS_DB).zincrby(PROCESSES_KEY, -GONE_SECONDS - 1, name)
 
     found = exposed()
-    assert found.value("mercato_calls_total", model="lab/digits", outcome="succeeded") == 7
+    assert (
+        found.value("mercato_calls_total", model="lab/digits", kind="sync", outcome="succeeded")
+        == 7
+    )
     assert found.value("mercato_processes", kind="unit") == 1
 
 
@@ -151,7 +159,7 @@ def test_only_so_many_models_have_series_of_their_own() -> None:
     models = {each["model"] for each in found.labels("mercato_calls_total")}
     assert len(models) == MOST_NAMES + 1
     assert "lab/late" not in models
-    other = found.value("mercato_calls_total", model="other", outcome="succeeded")
+    other = found.value("mercato_calls_total", model="other", kind="sync", outcome="succeeded")
     assert other == 31
     assert found.sum("mercato_calls_total") == MOST_NAMES + 31
 

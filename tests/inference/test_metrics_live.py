@@ -42,7 +42,7 @@ def test_all_processes_count_and_the_answer_says_where_its_time_went(site: Site)
     def is_counted() -> bool:
         found = exposed(site)
         return (
-            found.value("mercato_calls_total", model=model, outcome="succeeded") == 40
+            found.value("mercato_calls_total", model=model, kind="sync", outcome="succeeded") == 40
             and found.sum("mercato_worker_requests_total", outcome="succeeded") == 40
             and found.value("mercato_errors_total", code="missing_input") == 1
         )

@@ -18,7 +18,9 @@ from inference.webhooks import (
     sending,
 )
 from tests.inference.receivers import Receiver, status
+from tests.inference.watched import counted, counts
 
+__all__ = ["counts"]
 pytestmark = pytest.mark.django_db
 
 State = WebhookDelivery.State
@@ -36,6 +38,7 @@ def make_due() -> None:
 # Receivers that fail -----------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("counts")
 def test_a_failure_is_tried_again_with_the_same_id_and_body_and_a_new_instant(
     endpoint: WebhookEndpoint, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -58,6 +61,8 @@ def test_a_failure_is_tried_again_with_the_same_id_and_body_and_a_new_instant(
     made.refresh_from_db()
     endpoint.refresh_from_db()
     assert (made.state, made.attempts, made.failure) == (State.DELIVERED, 2, "")
+    found, name = counted(), "mercato_webhook_attempts_total"
+    assert [found.value(name, result=each) for each in ("refused", "delivered")] == [1, 1]
     assert endpoint.failing_since is None
     assert first.body == second.body
     assert first.headers["webhook-id"] == second.headers["webhook-id"]

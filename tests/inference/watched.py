@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from inference.connections import EVENTS_DB, redis_client
 from inference.metrics import counting, exposition
-from inference.metrics.flushing import GONE_SECONDS, PROCESSES_KEY
+from inference.metrics.flushing import GONE_SECONDS, PROCESSES_KEY, Flusher
 
 Values = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -49,6 +49,12 @@ class Exposed:
 def exposed() -> Exposed:
     """Return what all processes counted."""
     return Exposed("\n".join(exposition.lines()) + "\n")
+
+
+def counted() -> Exposed:
+    """Carry away what this process counted, and return what all processes counted."""
+    assert Flusher("unit").flush()
+    return exposed()
 
 
 def forget_counts() -> None:

@@ -9,10 +9,22 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.models import Organization
-from billing import budgets
+from billing import budgets, reconciliation, shares
+from billing.ids import uuid7
+from billing.models import Finding, ReconciliationRun
+from catalog.models import PriceVersion
 from inference.metrics import exposition
 from inference.metrics.flushing import Flusher
-from maas_site import numbers
+from inference.models import (
+    BatchChunk,
+    BatchFile,
+    LimiterOutage,
+    Prediction,
+    WebhookDelivery,
+    WebhookEndpoint,
+)
+from inference.webhooks import endpoints
+from maas_site import gauges
 from tests.billing import calls
 from tests.factories import make_user, make_version
 from tests.inference.watched import Exposed, counts
@@ -84,12 +96,121 @@ def test_the_oldest_waiting_work_has_an_age(client: Client, organization: Organi
     assert 0 < found.value("mercato_holds_unsettled_oldest_seconds") < 300
 
 
+def test_what_waits_behind_the_calls_has_a_depth_and_an_age(
+    client: Client, organization: Organization
+) -> None:
+    version, now = make_version(), timezone.now()
+    for turn, status in ((1, "queued"), (2, "queued"), (None, "processing")):
+        made = Prediction.objects.create(
+            organization=organization,
+            model_version=version,
+            hold_id=uuid7(),
+            input={},
+            is_async=True,
+            turn=turn,
+            status=status,
+            lease_until=None if turn else now,
+            expires_at=now,
+        )
+        Prediction.objects.filter(pk=made.pk).update(created_at=now - timedelta(seconds=70))
+    make_batch(organization, version, BatchFile.Status.PAUSED, rows=9)
+    make_batch(organization, version, BatchFile.Status.PROCESSING, rows=5)
+    endpoint, _ = endpoints.create(organization, "https://example.com/hook")
+    gone, _ = endpoints.create(organization, "https://example.com/gone")
+    WebhookEndpoint.objects.filter(pk=gone.pk).update(is_active=False)
+    for number, (to, due) in enumerate([(endpoint, -50), (endpoint, 900), (gone, -800)]):
+        WebhookDelivery.objects.create(
+            endpoint=to,
+            event_id=f"evt_{number}",
+            type="webhook.ping",
+            payload="{}",
+            next_attempt_at=now + timedelta(seconds=due),
+        )
+
+    found = read(client)
+
+    assert found.value("mercato_async_waiting") == 2
+    assert found.value("mercato_async_running") == 1
+    assert 70 <= found.value("mercato_async_oldest_seconds") < 300
+    states = [found.value("mercato_batch_files", status=each) for each in ("paused", "processing")]
+    assert states == [1, 1]
+    assert found.value("mercato_batch_file_rows_waiting") == 5
+    assert 60 <= found.value("mercato_batch_files_idle_seconds") < 300
+    # Those of an endpoint that was given up wait for nobody.
+    assert found.value("mercato_webhooks_waiting") == 2
+    assert found.value("mercato_webhooks_due") == 1
+    assert 50 <= found.value("mercato_webhooks_due_oldest_seconds") < 300
+
+
+def make_batch(organization: Organization, version: Any, status: str, rows: int) -> None:
+    now = timezone.now()
+    batch = BatchFile.objects.create(
+        organization=organization,
+        model_version=version,
+        name="rows.jsonl",
+        format=BatchFile.Format.JSONL,
+        size_bytes=1,
+        sha256="",
+        status=status,
+        price_version=PriceVersion.objects.get(),
+        share_version=shares.current(),
+        started_at=now - timedelta(seconds=60),
+        expires_at=now,
+    )
+    for number, state in enumerate([BatchChunk.State.DONE, BatchChunk.State.WAITING]):
+        BatchChunk.objects.create(
+            batch=batch,
+            number=number,
+            offset=0,
+            size_bytes=1,
+            first_row=0,
+            first_line=1,
+            rows=rows,
+            state=state,
+        )
+
+
+@pytest.mark.django_db
+def test_an_outage_of_limits_is_seen_while_its_process_lives(client: Client) -> None:
+    now = timezone.now()
+    for seen, ended in ((3, None), (2, None), (2, now), (90, None)):
+        LimiterOutage.objects.create(
+            process="host:1",
+            error="gone",
+            started_at=now - timedelta(seconds=100),
+            seen_at=now - timedelta(seconds=seen),
+            ended_at=ended,
+        )
+
+    assert read(client).value("mercato_limiter_away") == 2
+
+
+@pytest.mark.django_db
+def test_findings_in_the_books_are_counted_and_so_are_nights_without_a_look(
+    client: Client,
+) -> None:
+    assert read(client).labels("mercato_books_checked_seconds") == []
+    run, now = reconciliation.run(), timezone.now()
+    ReconciliationRun.objects.filter(pk=run.pk).update(finished_at=now - timedelta(days=2))
+    # One that has not finished says nothing.
+    ReconciliationRun.objects.create()
+    for state in (Finding.State.OPEN, Finding.State.DISMISSED):
+        Finding.objects.create(
+            run=run, last_run=run, check_name="books", subject=state, text="odd", state=state
+        )
+
+    found = read(client)
+
+    assert found.value("mercato_books_findings") == 1
+    assert found.value("mercato_books_checked_seconds") == pytest.approx(172_800, abs=300)
+
+
 @pytest.mark.django_db
 def test_the_numbers_come_without_redis_too(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     away = redis.Redis(host="127.0.0.1", port=1)
-    monkeypatch.setattr(numbers, "redis_client", lambda _: away)
+    monkeypatch.setattr(gauges, "redis_client", lambda _: away)
     monkeypatch.setattr(exposition, "redis_client", lambda _: away)
 
     found = read(client)

@@ -272,6 +272,16 @@ class TestWhileItRuns:
         assert f"http://127.0.0.1:{site.port}" in second.output()
         assert is_up(site.port)
 
+    @pytest.mark.usefixtures("steady")
+    def test_every_kind_of_process_that_calls_pass_through_counts(self, site: Site) -> None:
+        kinds = [f'mercato_processes{{kind="{kind}"}}' for kind in ("gateway", "predict", "light")]
+
+        def all_count() -> bool:
+            said = get(site.port, "/metrics")[1]
+            return all(kind in said for kind in kinds)
+
+        wait_until(all_count, 20, "they have told of themselves")
+
     @pytest.mark.parametrize("child", CHILDREN)
     def test_a_killed_child_comes_back(
         self, site: Site, steady: Supervisor, child: tuple[str, str]

@@ -19,10 +19,13 @@ from billing.money import NANOS
 from catalog.models import ModelVersion
 from inference import loading
 from inference.asynchronous import claims, endings, running, snapshots, sweeping
+from inference.metrics import live
 from inference.models import Prediction, PredictionBlob
 from tests import factories
 from tests.inference.asynchronous.conftest import Accept
+from tests.inference.watched import counted, counts
 
+__all__ = ["counts"]
 Status = Prediction.Status
 
 
@@ -236,3 +239,34 @@ def test_a_worker_that_lives_keeps_its_lease(accept: Accept) -> None:
     sweeping.sweep()
 
     assert Prediction.objects.get().status == Status.STARTING
+
+
+@pytest.mark.usefixtures("counts")
+def test_predictions_that_run_later_are_counted_when_they_end(
+    accept: Accept, version: ModelVersion
+) -> None:
+    done, given_up, late = accept(), accept(), accept()
+    Prediction.objects.filter(pk=done.pk).update(created_at=timezone.now() - timedelta(seconds=40))
+    assert endings.cancel(given_up)
+    Prediction.objects.filter(pk=late.pk).update(start_by=timezone.now() - timedelta(seconds=1))
+    sweeping.sweep()
+    assert run_all() == 1
+
+    found, path = counted(), version.model.path
+    ends = {
+        labels["outcome"]: found.value("mercato_calls_total", **labels)
+        for labels in found.labels("mercato_calls_total")
+        if labels["model"] == path
+    }
+    assert ends == {"succeeded": 1, "canceled": 1, "deadline_exceeded": 1}
+    assert found.sum("mercato_calls_total", kind="async") == 3
+    assert found.value("mercato_rows_total", model=path, kind="async") == 1
+    name = "mercato_call_duration_seconds"
+    # Since it was accepted: it lay for most of that.
+    assert 40 <= found.value(f"{name}_sum", model=path, kind="async") < 400
+    assert found.value(f"{name}_bucket", model=path, kind="async", le="30") == 0
+    # A pid is no label, so a name without one is the worker's.
+    assert found.value("mercato_worker_requests_total", worker="w1", outcome="succeeded") == 1
+    assert found.value("mercato_worker_run_seconds_count", worker="w1") == 1
+    # How long a row lay says nothing about how fast its model is.
+    assert live.read(live.model_series(path), live.HOUR).total.calls == 0

@@ -32,7 +32,9 @@ from tests.inference.batch_files.conftest import (
     upload,
     work,
 )
+from tests.inference.watched import counted, counts
 
+__all__ = ["counts"]
 pytestmark = pytest.mark.usefixtures("books", "small_chunks")
 POINTS = ("claimed", "reserved", "computed", "written", "charged", "finished")
 Die = Callable[[str], None]
@@ -180,6 +182,7 @@ def test_a_cancel_while_a_chunk_runs_charges_nothing_for_it(
     assert set(Hold.objects.values_list("state", flat=True)) == {"voided"}
 
 
+@pytest.mark.usefixtures("counts")
 def test_rows_that_kill_workers_fail_without_a_charge_and_the_others_go_on(
     client: APIClient, version: ModelVersion, get: Get, die_at: Die
 ) -> None:
@@ -195,8 +198,12 @@ def test_rows_that_kill_workers_fail_without_a_charge_and_the_others_go_on(
     assert (found["status"], found["cost"]["amount"]) == ("succeeded", "0.00004")
     codes = [line["error"] and line["error"]["code"] for line in results(client, batch_id)]
     assert codes == ["worker_lost"] * 4 + [None] * 2
+    # Once each, however often they were tried.
+    ends = {"model": version.model.path, "kind": "batch"}
+    assert counted().value("mercato_calls_total", **ends, outcome="worker_lost") == 4
 
 
+@pytest.mark.usefixtures("counts")
 def test_a_poison_row_fails_alone_and_is_charged_by_the_outcome_policy(
     client: APIClient, get: Get, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -223,6 +230,17 @@ def test_a_poison_row_fails_alone_and_is_charged_by_the_outcome_policy(
     assert failed == poisoned
     assert (lines[0]["error"]["code"], lines[0]["cost"]) == ("model_error", "0.00001")
     assert get(batch_id)["cost"]["amount"] == "0.00011"
+    found, path = counted(), version.model.path
+    ends = {
+        labels["outcome"]: found.value("mercato_calls_total", **labels)
+        for labels in found.labels("mercato_calls_total")
+        if (labels["model"], labels["kind"]) == (path, "batch")
+    }
+    # A row is a call, whoever sent it with how many others.
+    assert ends == {"succeeded": 5, "model_error": 1}
+    assert found.value("mercato_rows_total", model=path, kind="batch") == 5
+    worker, name = WORKER.partition(":")[0], "mercato_worker_requests_total"
+    assert found.value(name, worker=worker, outcome="succeeded") == 5
 
 
 def test_without_money_it_waits_and_goes_on_when_there_is_some(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from uuid import UUID
 
 import pytest
@@ -35,9 +36,14 @@ from inference.generation.wire import (
 )
 from inference.runtime.sampling import Choice
 from inference.wire import heartbeat_key, taken_key
+from tests.inference.watched import counted, counts
 from tests.inference.writers import VOCABULARY, cost, make_writer
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("books")]
+__all__ = ["counts"]
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.usefixtures("books", "counts"),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -117,6 +123,41 @@ def charge(hold_id: UUID, written: int = 4) -> None:
 END = End("succeeded", "length", 4, cost("Hello", 4))
 
 
+def counted_texts() -> dict[str, float]:
+    """Return how texts ended, as the metrics say it."""
+    found, name = counted(), "mercato_calls_total"
+    return {
+        labels["outcome"]: found.value(name, **labels)
+        for labels in found.labels(name)
+        if labels["kind"] == "text"
+    }
+
+
+def test_a_text_that_was_given_up_or_refused_is_counted(organization: Organization) -> None:
+    path = make_writer().model.path
+
+    async def leave() -> None:
+        ask = Ask(
+            caller=Caller(organization.pk, organization.slug),
+            ref=path,
+            prompt="Hello",
+            choice=Choice(seed=4),
+            request_id="r1",
+        )
+        begun = await asking.begin(ask)
+        await asyncio.to_thread(tell, begun.hold_id, [Piece(0, "abcd")])
+        heard = hearing.hear(begun)
+        await anext(heard)
+        await heard.aclose()
+        with pytest.raises(MercatoError):
+            await asking.begin(replace(ask, max_tokens=100_000))
+
+    asyncio.run(leave())
+
+    assert counted_texts() == {"canceled": 1, "context_length_exceeded": 1}
+    holds.void(Hold.objects.get().pk, "canceled")
+
+
 def test_dead_before_the_charge_is_free(organization: Organization) -> None:
     heard = listen(organization, lambda hold: tell(hold, [Piece(0, "abcd"), END]))
 
@@ -125,6 +166,7 @@ def test_dead_before_the_charge_is_free(organization: Organization) -> None:
     assert (heard.hold.state, heard.hold.failure) == ("voided", "worker_lost")
     gone = redis_client(PREDICT_DB).get(gone_key(heard.begun.hold_id.hex))
     assert gone == ENDED
+    assert counted_texts() == {"worker_lost": 1}
 
 
 def test_dead_after_the_charge_is_answered(organization: Organization) -> None:
@@ -137,6 +179,7 @@ def test_dead_after_the_charge_is_answered(organization: Organization) -> None:
     assert (heard.text, heard.end, heard.error) == ("abcd", END, None)
     assert heard.hold.captured_nanos == cost("Hello", 4)
     assert UsageEvent.objects.count() == 1
+    assert counted_texts() == {"succeeded": 1}
 
 
 def test_what_is_told_twice_is_passed_on_once(organization: Organization) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,10 @@ from inference.limits.gate import Counted, Gate, peek
 from inference.limits.outages import Outages
 from inference.limits.script import key_of
 from inference.models import LimiterOutage
+from tests.inference.watched import counted as counted_until_now
+from tests.inference.watched import counts
+
+__all__ = ["counts"]
 
 
 def commands(store: redis.Redis) -> int:
@@ -128,6 +133,7 @@ def test_a_redis_that_was_emptied_knows_again_what_is_held(
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("counts")
 def test_without_redis_requests_go_on_and_operators_see_how_many(
     store: redis.Redis, who: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -155,3 +161,33 @@ def test_without_redis_requests_go_on_and_operators_see_how_many(
     assert "Error" in outage.error
     assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
     assert "31" in caplog.records[1].getMessage()
+    found, name = counted_until_now(), "mercato_limit_requests_total"
+    assert found.value("mercato_limit_uncounted_total") == 31
+    ends = [found.value(name, unit="requests", result=each) for each in ("admitted", "refused")]
+    assert ends == [5, 15]
+
+
+@pytest.mark.usefixtures("counts")
+def test_what_limits_admit_and_refuse_is_counted_by_unit_and_not_by_owner(
+    gate: Gate, who: str
+) -> None:
+    limits = (Limit(who, "requests", 10), Limit(who, "rows", 3))
+    reads = (Limit("reads:7", "requests", 1),)
+
+    # The fourth is refused by Redis, the fifth without asking it, the last for ever.
+    for rows in (1, 1, 1, 1, 1, 4):
+        with suppress(RateLimitedError, TooManyRowsError):
+            asyncio.run(gate.enter(limits, rows))
+    gate.count(reads)
+
+    found = counted_until_now()
+    name = "mercato_limit_requests_total"
+    assert {
+        (labels["unit"], labels["result"]): found.value(name, **labels)
+        for labels in found.labels(name)
+    } == {
+        ("requests", "admitted"): 3,
+        ("rows", "admitted"): 3,
+        ("rows", "refused"): 3,
+        ("reads", "admitted"): 1,
+    }
