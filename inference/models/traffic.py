@@ -41,7 +41,7 @@ class Canary(models.Model):
     model = models.ForeignKey(MLModel, models.CASCADE, related_name="canaries")
     version = models.ForeignKey(ModelVersion, models.PROTECT, related_name="+")
     percent = models.PositiveSmallIntegerField()
-    # When it is rolled back: more failures than this, or a mean run so much longer.
+    # When it is rolled back: more failures than this, or a p95 of its runs so much longer.
     max_error_percent = models.PositiveSmallIntegerField()
     max_slowdown_percent = models.PositiveSmallIntegerField()
     # Not before so many calls have ended.

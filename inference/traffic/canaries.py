@@ -27,7 +27,7 @@ class Rule:
     """How much goes to the canary, and when it is rolled back.
 
     Attributes:
-        max_slowdown_percent: By how much its mean run may be longer than the current version's.
+        max_slowdown_percent: By how much the p95 of its runs may exceed the current version's.
         min_calls: Calls that must have ended before anything is decided.
     """
 

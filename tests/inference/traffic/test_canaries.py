@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import ceil
 from typing import Any
 
 import pytest
@@ -186,7 +187,48 @@ def test_a_canary_that_is_slow_is_rolled_back(
 
     assert watching.watch() == 1
     canary.refresh_from_db()
-    assert (canary.cause, canary.measured["mean_us"]) == ("latency", 1501)
+    assert canary.cause == "latency"
+    assert (canary.measured["p95_us"], canary.measured["stable_p95_us"]) == (1502, 1000)
+    assert "mean_us" not in canary.measured
+
+
+def test_a_canary_that_is_slow_for_a_few_is_rolled_back_whatever_its_mean(
+    first: ModelVersion, second: ModelVersion, organization: Organization
+) -> None:
+    canary = start(second, min_calls=20, max_slowdown_percent=100)
+    for number in range(20):
+        run(organization, first, run_us=2000)
+        # The slowest one of twenty is beyond the percentile.
+        run(organization, second, run_us=9000 if number == 7 else 1000)
+    assert watching.measure(canary).p95_us == 1000
+    assert watching.watch() == 0
+
+    run(organization, second, run_us=9000)
+
+    measured = watching.measure(canary)
+    # Of 21 the 20th: both slow ones are beyond what the other 19 took.
+    assert (measured.calls, measured.p95_us, measured.stable_p95_us) == (21, 9000, 2000)
+    assert watching.watch() == 1
+
+
+def test_the_percentile_is_the_value_at_its_rank_in_a_few_queries(
+    first: ModelVersion,
+    second: ModelVersion,
+    organization: Organization,
+    django_assert_num_queries: Any,
+) -> None:
+    canary = start(second)
+    times: list[int] = []
+    for number in range(1, 24):
+        # In an order that is not theirs.
+        times.append(number * 7919 % 1009)
+        run(organization, second, run_us=times[-1])
+        with django_assert_num_queries(4):
+            found = watching.measure(canary)
+        assert found.p95_us == sorted(times)[ceil(0.95 * number) - 1]
+    run(organization, first, run_us=5)
+    with django_assert_num_queries(5):
+        assert watching.measure(canary).stable_p95_us == 5
 
 
 def test_calls_from_before_the_canary_do_not_count(
