@@ -22,6 +22,14 @@ def tell(predictions: Sequence[Prediction]) -> None:
     )
 
 
+def tell_starting(predictions: Sequence[Prediction], milliseconds: int) -> None:
+    """Tell who watches that a worker loads the model of these, and how long that will take."""
+    ready_in = {"ready_in_seconds": milliseconds / 1000}
+    streams.publish(
+        [(SOURCE.key(one.pk), "starting", {"id": str(one.pk)} | ready_in) for one in predictions]
+    )
+
+
 def list_key(organization_id: int) -> str:
     """Return what is rung when any prediction of an organization changes."""
     return f"predictions:{organization_id}"

@@ -12,7 +12,7 @@ from typing import Any
 from django.db import DatabaseError, close_old_connections, connection
 from django.db.models import Q
 
-from inference import loading
+from inference import loading, starts
 from inference.answers import plain
 from inference.asynchronous import claims, doorbell, endings, events, payloads
 from inference.asynchronous.claims import Claim, Keeper
@@ -63,6 +63,8 @@ def _finish(ran: Sequence[Ran], owner: str) -> list[Prediction]:
 
 def _run(claimed: Claim) -> list[Ran]:
     """Load the model, begin what was not canceled meanwhile, run it."""
+    if not loading.is_settled(claimed.version_id):
+        events.tell_starting(claimed.predictions, starts.estimate_ms(claimed.version_id))
     with ExitStack() as kept:
         try:
             session = kept.enter_context(loading.using(claimed.version_id))

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import math
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any, Protocol
+
+from django.db import DatabaseError
 
 from accounts import errors
 from accounts.errors import MercatoError
 from billing.money import decimal_text
+from inference import routing, starting
 from inference.answers import dumps
 from inference.faces.http import HttpAnswer
 from inference.generation.asking import Begun
 from inference.generation.hearing import hear
 from inference.generation.wire import End, Piece
+from inference.predictions import in_database
 
+logger = logging.getLogger(__name__)
+# A stream whose model is being loaded begins after so long without text, and says so again.
+SILENT_SECONDS = 1.0
+AGAIN_SECONDS = 5.0
 DONE = b"data: [DONE]\n\n"
 
 
@@ -132,13 +144,23 @@ async def answer(
 ) -> HttpAnswer:
     """Return an answer that goes on while the text is written.
 
-    It begins with the first piece: what fails before that has a status of its own.
+    It begins with the first piece: what fails before that has a status of its own. Only where the
+    model must be loaded, and that takes longer than a second, it begins before.
 
     Raises:
         MercatoError: The text failed before it began.
     """
     events = hear(begun)
-    first = await anext(events)
+    first = asyncio.create_task(_next(events))
+    try:
+        silent = None if routing.is_warm(begun.version_id) else SILENT_SECONDS
+        await asyncio.wait({first}, timeout=silent)
+        if first.done():
+            # Here, and not in the body, so that a failure has its status.
+            first.result()
+    except BaseException:
+        await _end(first, events)
+        raise
     return HttpAnswer(
         b"",
         content_type=b"text/event-stream; charset=utf-8",
@@ -152,19 +174,51 @@ async def answer(
     )
 
 
+async def _next(events: AsyncGenerator[Piece | End]) -> Piece | End:
+    return await anext(events)
+
+
+async def _end(first: asyncio.Task[Piece | End], events: AsyncGenerator[Piece | End]) -> None:
+    """Stop listening: whoever waits for the first piece must have ended before."""
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    await events.aclose()
+
+
+async def _starting(begun: Begun, first: asyncio.Task[Piece | End]) -> AsyncGenerator[bytes]:
+    """Say that the model is being loaded, in comments: programs read the lines of data alone."""
+    while not first.done():
+        left = await in_database(_seconds_left, begun.version_id)
+        yield b": starting, about %d s\n\n" % math.ceil(left) if left else b": ping\n\n"
+        await asyncio.wait({first}, timeout=AGAIN_SECONDS)
+
+
+def _seconds_left(version_id: int) -> float:
+    """Return how much longer the load will take; 0 also if nobody can tell."""
+    try:
+        return starting.seconds_left(version_id)
+    except DatabaseError as error:
+        # A comment is not worth a text.
+        logger.warning("estimate of version %s: %s", version_id, error)
+        return 0.0
+
+
 async def _chunks(
     begun: Begun,
     style: Style,
-    first: Piece | End,
+    first: asyncio.Task[Piece | End],
     events: AsyncGenerator[Piece | End],
     with_usage: bool,
     request_id: str,
 ) -> AsyncGenerator[bytes]:
     extra: dict[str, Any] = {"usage": None} if with_usage else {}
     try:
+        async with aclosing(_starting(begun, first)) as comments:
+            async for comment in comments:
+                yield comment
+        event = await first
         for body in style.first(begun):
             yield _event(body | extra)
-        event = first
         while isinstance(event, Piece):
             yield _event(style.piece(begun, event.text) | extra)
             event = await anext(events)
@@ -176,7 +230,7 @@ async def _chunks(
         # The status has gone out already: clients look for `error` in the events.
         yield _event(errors.body_of(error, request_id))
     finally:
-        await events.aclose()
+        await _end(first, events)
 
 
 def _event(body: dict[str, Any]) -> bytes:

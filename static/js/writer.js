@@ -22,6 +22,8 @@ async function* eventsOf(response) {
     const parts = (rest + value).split("\n\n");
     rest = parts.pop();
     for (const part of parts) {
+      // A comment: the model is being loaded.
+      if (!part.startsWith("data: ")) continue;
       const data = part.slice("data: ".length);
       if (data !== "[DONE]") yield JSON.parse(data);
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -17,8 +18,10 @@ from billing.errors import InsufficientCreditError
 from billing.models import Hold, UsageEvent
 from billing.money import NANOS
 from catalog.models import ModelVersion
-from inference import loading
+from inference import loading, starts
 from inference.asynchronous import claims, endings, running, snapshots, sweeping
+from inference.asynchronous.events import SOURCE
+from inference.connections import EVENTS_DB, redis_client
 from inference.metrics import live
 from inference.models import Prediction, PredictionBlob
 from tests import factories
@@ -270,3 +273,29 @@ def test_predictions_that_run_later_are_counted_when_they_end(
     assert found.value("mercato_worker_run_seconds_count", worker="w1") == 1
     # How long a row lay says nothing about how fast its model is.
     assert live.read(live.model_series(path), live.HOUR).total.calls == 0
+
+
+def test_watchers_are_told_how_long_the_load_of_a_model_takes(
+    accept: Accept, version: ModelVersion
+) -> None:
+    starts.record(version.pk, 2500, 1)
+    first = accept()
+    run_all()
+    second = accept()
+    run_all()
+
+    # Its model was in memory by then.
+    assert events_of(first) == ["status", "status", "starting", "status", "status"]
+    assert events_of(second) == ["status"] * 4
+    [told] = [data for name, data in history(first) if name == "starting"]
+    assert told == {"id": str(first.pk), "ready_in_seconds": 2.5}
+
+
+def history(prediction: Prediction) -> list[tuple[str, dict[str, Any]]]:
+    """Return what watchers were told, oldest first."""
+    found: Any = redis_client(EVENTS_DB).xrange(SOURCE.key(prediction.pk))
+    return [(one[b"event"].decode(), json.loads(one[b"data"])) for _, one in found]
+
+
+def events_of(prediction: Prediction) -> list[str]:
+    return [name for name, _ in history(prediction)]
