@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,13 +20,13 @@ from billing.models import Hold, UsageEvent
 from billing.money import NANOS
 from catalog.models import ModelVersion
 from inference import loading, starts
-from inference.asynchronous import claims, endings, running, snapshots, sweeping
+from inference.asynchronous import answering, claims, endings, running, snapshots, sweeping
 from inference.asynchronous.events import SOURCE
 from inference.connections import EVENTS_DB, redis_client
 from inference.metrics import live
 from inference.models import Prediction, PredictionBlob
 from tests import factories
-from tests.inference.asynchronous.conftest import Accept
+from tests.inference.asynchronous.conftest import LATER, Accept, call_of
 from tests.inference.watched import counted, counts
 
 __all__ = ["counts"]
@@ -273,6 +274,18 @@ def test_predictions_that_run_later_are_counted_when_they_end(
     assert found.value("mercato_worker_run_seconds_count", worker="w1") == 1
     # How long a row lay says nothing about how fast its model is.
     assert live.read(live.model_series(path), live.HOUR).total.calls == 0
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("counts")
+def test_what_is_not_accepted_is_counted_at_once(version: ModelVersion) -> None:
+    poor = factories.make_organization(credit_nanos=0)
+
+    with pytest.raises(InsufficientCreditError):
+        asyncio.run(answering.answer(call_of(poor, version), LATER))
+
+    ends = {"model": version.model.path, "kind": "async", "outcome": "insufficient_credit"}
+    assert counted().value("mercato_calls_total", **ends) == 1
 
 
 def test_watchers_are_told_how_long_the_load_of_a_model_takes(
