@@ -14,8 +14,8 @@ from accounts.admin import ReadOnlyAdmin, badge, deed, operator
 from inference.asynchronous import endings
 from inference.batch_files import admin as _batch_files  # noqa: F401  (registers itself)
 from inference.fleet_admin import WorkerAdmin
-from inference.models import Canary, LimiterOutage, Prediction, VersionAlias
-from inference.traffic import canaries
+from inference.models import Canary, LimiterOutage, Prediction, Shadow, VersionAlias
+from inference.traffic import canaries, shadows
 
 if TYPE_CHECKING:
     from django_stubs_ext import StrOrPromise
@@ -164,6 +164,55 @@ class CanaryAdmin(ReadOnlyAdmin):
             object_id,
             title=_("Stop this canary"),
             explain=_("All calls go to the current version again within five seconds."),
+            do=do,
+        )
+
+
+@admin.register(Shadow)
+class ShadowAdmin(ReadOnlyAdmin):
+    """Versions that run, or ran, copies of calls to their model's current version."""
+
+    list_display = [
+        "started_at",
+        "model",
+        "version",
+        "percent",
+        "state_badge",
+        "calls",
+        "failures",
+        "agreed",
+        "ended_at",
+    ]
+    list_filter = ["state", "started_at"]
+    list_select_related = ["model__owner", "version__model__owner"]
+    search_fields = ["model__name", "model__owner__slug"]
+    date_hierarchy = "started_at"
+    actions_detail = ["stop"]
+
+    @badge(_("State"), {"running": "warning", "stopped": "info"}, ordering="state")
+    def state_badge(self, shadow: Shadow) -> str:
+        """Return the state."""
+        return shadow.state
+
+    def has_stop_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Offer to stop what runs."""
+        row = Shadow.objects.filter(pk=obj, state=Shadow.State.RUNNING)
+        return self.has_operate_permission(request) and row.exists()
+
+    @deed(_("Stop"), icon="undo", permission="stop")
+    def stop(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Copy no more calls, for a reason."""
+
+        def do(shadow: Shadow, form: dict[str, Any]) -> StrOrPromise:
+            if not shadows.stop(shadow, actor=operator(request), reason=form["reason"]):
+                return _("It had ended before.")
+            return _("No more calls are copied.")
+
+        return self.perform(
+            request,
+            object_id,
+            title=_("Stop this shadow"),
+            explain=_("No more calls are copied after five seconds. What was counted stays."),
             do=do,
         )
 

@@ -33,6 +33,7 @@ from inference.metrics import counting, families
 from inference.metrics.counting import CallTimes
 from inference.metrics.flushing import Reading
 from inference.runtime import batches, tensors
+from inference.traffic import copying
 from inference.turns import Turns
 from inference.versions import Served
 from inference.wire import Batch, Item, Reply, succeeded_rows
@@ -181,6 +182,7 @@ class Lane:
                 logger.exception("lane")
                 outcomes = [MercatoError("Something went wrong on our side.")] * len(gathered)
             _resolve(gathered, outcomes)
+            copying.offer(gathered, outcomes)
 
     def _gather(self) -> list[Request]:
         """Take this worker's part of what has gathered, up to the rows of one batch."""

@@ -16,10 +16,13 @@ from inference.generation import engine, ringing
 from inference.members import Membership
 from inference.metrics import flushing
 from inference.routing import Route
+from inference.traffic import copies
+from inference.traffic.comparing import Comparer
 from inference.workers import labels
 
 _members: list[Membership] = []
 _runners: list[Runner] = []
+_comparers: list[Comparer] = []
 _DRAIN_SECONDS = 8.0
 
 
@@ -53,12 +56,17 @@ def _begin(sender: Any = None, **_: Any) -> None:
     runner = Runner(member.name, lambda: choosing.runnable(member.member()))
     _runners.append(runner)
     runner.start()
+    comparer = Comparer(lambda: member.loads)
+    _comparers.append(comparer)
+    comparer.start()
 
 
 @signals.worker_shutting_down.connect
 def _leave(**_: Any) -> None:
     for runner in _runners:
         runner.leave()
+    for comparer in _comparers:
+        comparer.leave()
     for member in _members:
         member.leave()
     bells.close()
@@ -68,6 +76,8 @@ def _leave(**_: Any) -> None:
 def _end(**_: Any) -> None:
     for runner in _runners:
         runner.stop()
+    for comparer in _comparers:
+        comparer.stop()
     # While texts under way are finished, their gateways must see that this worker lives.
     engine.drain(_DRAIN_SECONDS)
     for member in _members:
@@ -118,6 +128,13 @@ def run_queued() -> None:
     """Look at the predictions that wait; a thread of its own runs them."""
     for runner in _runners:
         runner.ring()
+
+
+@shared_task(name=copies.TASK)
+def run_copies(shadow_id: int) -> None:
+    """Look at the copies of a shadow; a thread of its own runs them."""
+    for comparer in _comparers:
+        comparer.ring(shadow_id)
 
 
 @shared_task(name="inference.write_text")

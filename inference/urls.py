@@ -68,6 +68,9 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("console/traffic/<slug:name>", traffic_views.traffic_model, name="traffic_model"),
     path("console/traffic/<slug:name>/canary", traffic_views.canary_set, name="canary_set"),
     path("console/traffic/<slug:name>/end", traffic_views.canary_end, name="canary_end"),
+    path("console/traffic/<slug:name>/shadow", traffic_views.shadow_set, name="shadow_set"),
+    path("console/traffic/<slug:name>/shadow/live", traffic_views.shadow_live, name="shadow_live"),
+    path("console/traffic/<slug:name>/shadow/stop", traffic_views.shadow_stop, name="shadow_stop"),
     path("console/traffic/<slug:name>/alias", traffic_views.alias_set, name="alias_set"),
     path(
         "console/traffic/<slug:name>/alias/remove", traffic_views.alias_remove, name="alias_remove"
@@ -108,6 +111,7 @@ api_urlpatterns: list[URLPattern | URLResolver] = [
     path("models", api.ModelList.as_view()),
     path("models/<slug:owner>/<slug:name>", api.ModelDetail.as_view()),
     path("models/<slug:owner>/<slug:name>/traffic", traffic_api.Traffic.as_view()),
+    path("models/<slug:owner>/<slug:name>/traffic/shadow", traffic_api.ShadowView.as_view()),
     path("models/<slug:owner>/<slug:name>/canary", traffic_api.CanaryView.as_view()),
     path("models/<slug:owner>/<slug:name>/canary/promote", traffic_api.CanaryPromote.as_view()),
     path("models/<slug:owner>/<slug:name>/aliases/<slug:alias>", traffic_api.Alias.as_view()),

@@ -22,7 +22,8 @@ from inference.errors import WrongTaskError
 from inference.models import Placement
 from inference.runtime.signature import Signature
 from inference.runtime.tensors import TEXT_KINDS
-from inference.traffic import aliases, canaries
+from inference.traffic import aliases, canaries, shadows
+from inference.traffic.copying import Target
 
 _REF = re.compile(r"([a-z0-9-]{1,39})/([a-z0-9-]{1,64})(?::([1-9]\d{0,8}|[a-z][a-z0-9-]{0,30}))?")
 CACHE_SECONDS = 5.0
@@ -43,6 +44,8 @@ class Served:
     # The version that gets a part of the calls to a name without a number, and how many percent.
     canary: Served | None = None
     canary_percent: int = 0
+    # What runs copies of its calls; None: nothing does, or this is not the current version.
+    shadow: Target | None = None
 
     def choose(self, request_id: str) -> Served:
         """Return the version that serves one request: the same for the same request id."""
@@ -130,10 +133,26 @@ def _load(ref: str) -> Served:
     if model is None or version is None:
         raise _not_found(ref)
     served = _served(model, version)
+    if version.pk == model.current_version_id:
+        served = replace(served, shadow=_target(model))
     canary = None if tag else canaries.running(model)
     if canary is None:
         return served
     return replace(served, canary=_served(model, canary.version), canary_percent=canary.percent)
+
+
+def _target(model: MLModel) -> Target | None:
+    """Return where copies of calls to the current version go."""
+    shadow = shadows.running(model)
+    if shadow is None:
+        return None
+    _know_labels(shadow.version_id)
+    return Target(shadow.pk, shadow.version_id, shadow.percent)
+
+
+def _know_labels(version_id: int) -> None:
+    placed = Placement.objects.filter(pk=version_id).values_list("labels", flat=True).first()
+    routing.know(version_id, placed or {})
 
 
 def _tokenizer(version: ModelVersion) -> Path | None:
@@ -148,8 +167,7 @@ def _served(model: MLModel, version: ModelVersion) -> Served:
         raise NoPriceError(f"{model.path} has no price yet.")
     share = shares.current(model)
     policy: Mapping[str, int] = version.outcome_policy
-    placed = Placement.objects.filter(pk=version.pk).values_list("labels", flat=True).first()
-    routing.know(version.pk, placed or {})
+    _know_labels(version.pk)
     schedule = tuple(
         (price.effective_from, Terms(plan_of(price), share.publisher_bps, policy))
         for price in scheduled

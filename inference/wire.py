@@ -130,7 +130,7 @@ def pack_batch(batch: Batch) -> bytes:
         )
         for item in batch.items
     ]
-    return _pack((batch.version_id, items, _pack_arrays(batch.arrays)))
+    return _pack((batch.version_id, items, pack_arrays(batch.arrays)))
 
 
 def unpack_batch(data: bytes) -> Batch:
@@ -140,7 +140,7 @@ def unpack_batch(data: bytes) -> Batch:
         ValueError: Not a batch.
     """
     version_id, items, arrays = msgpack.unpackb(data)
-    return Batch(version_id, [_item(*item) for item in items], _unpack_arrays(arrays))
+    return Batch(version_id, [_item(*item) for item in items], unpack_arrays(arrays))
 
 
 def _item(
@@ -175,13 +175,13 @@ def pack_reply(reply: Reply) -> bytes:
     """Write a reply."""
     results = [(one.outcome, one.cost_nanos, one.is_ours, one.error) for one in reply.results]
     times = (reply.queue_us, reply.run_us, reply.batch_rows, reply.start_us, reply.capture_us)
-    return _pack((results, _pack_arrays(reply.arrays), *times))
+    return _pack((results, pack_arrays(reply.arrays), *times))
 
 
 def unpack_reply(data: bytes) -> Reply:
     """Read a reply."""
     results, arrays, *times = msgpack.unpackb(data)
-    return Reply([Result(*one) for one in results], _unpack_arrays(arrays), *times)
+    return Reply([Result(*one) for one in results], unpack_arrays(arrays), *times)
 
 
 def _pack(value: Any) -> bytes:
@@ -189,14 +189,20 @@ def _pack(value: Any) -> bytes:
     return packed
 
 
-def _pack_arrays(arrays: Arrays) -> dict[str, Any]:
+def pack_arrays(arrays: Arrays) -> dict[str, Any]:
+    """Return arrays in a form that msgpack writes."""
     return {
         name: (str(array.dtype), array.shape, np.ascontiguousarray(array).tobytes())
         for name, array in arrays.items()
     }
 
 
-def _unpack_arrays(packed: dict[str, Any]) -> Arrays:
+def unpack_arrays(packed: dict[str, Any]) -> Arrays:
+    """Read arrays.
+
+    Raises:
+        ValueError: They are none.
+    """
     arrays: Arrays = {}
     for name, (datatype, shape, data) in packed.items():
         if datatype not in DATATYPES:

@@ -287,6 +287,7 @@ _MENU: list[tuple[StrOrPromise, list[tuple[StrOrPromise, str, str]]]] = [
             (gettext_lazy("Models"), "category", "catalog.mlmodel"),
             (gettext_lazy("Versions"), "deployed_code", "catalog.modelversion"),
             (gettext_lazy("Canaries"), "alt_route", "inference.canary"),
+            (gettext_lazy("Shadows"), "content_copy", "inference.shadow"),
             (gettext_lazy("Aliases"), "label", "inference.versionalias"),
             (gettext_lazy("Prices"), "sell", "catalog.priceversion"),
             (gettext_lazy("Price changes"), "rule", "catalog.pricechange"),

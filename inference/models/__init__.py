@@ -6,7 +6,7 @@ from inference.models.batch_files import BatchChunk, BatchFile
 from inference.models.limits import LimiterOutage
 from inference.models.predictions import Prediction, PredictionBlob
 from inference.models.traces import CallTrace
-from inference.models.traffic import Canary, VersionAlias
+from inference.models.traffic import Canary, Shadow, VersionAlias
 from inference.models.webhooks import WebhookDelivery, WebhookEndpoint
 from inference.models.workers import Placement, Unload, VersionStart, Worker
 
@@ -19,6 +19,7 @@ __all__ = [
     "Placement",
     "Prediction",
     "PredictionBlob",
+    "Shadow",
     "Unload",
     "VersionAlias",
     "VersionStart",

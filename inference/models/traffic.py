@@ -1,4 +1,4 @@
-"""Names for versions, and versions that are tried on a part of the calls."""
+"""Names for versions, and versions that are tried on calls, or on copies of them."""
 
 from __future__ import annotations
 
@@ -68,3 +68,75 @@ class Canary(models.Model):
 
     def __str__(self) -> str:
         return f"{self.version.path} {self.percent} %"
+
+
+class Shadow(models.Model):
+    """A version that runs copies of calls to its model's current version; nobody sees its answers.
+
+    What it counts is added by workers: see inference/traffic/comparing.py.
+    """
+
+    class State(models.TextChoices):
+        RUNNING = "running"
+        STOPPED = "stopped"
+
+    model = models.ForeignKey(MLModel, models.CASCADE, related_name="shadows")
+    version = models.ForeignKey(ModelVersion, models.PROTECT, related_name="+")
+    # Of the calls to the current version, how many are copied.
+    percent = models.PositiveSmallIntegerField()
+    state = models.CharField(max_length=7, choices=State.choices, default=State.RUNNING)
+    started_at = models.DateTimeField(default=timezone.now)
+    ended_at = models.DateTimeField(null=True, blank=True)
+    # Copies that were run; those that failed; those whose outputs agreed.
+    calls = models.PositiveBigIntegerField(default=0)
+    failures = models.PositiveBigIntegerField(default=0)
+    agreed = models.PositiveBigIntegerField(default=0)
+    # Of the copies that did not fail: how long the batch of each took, in microseconds, and how
+    # many rows it had; and the batch of the call that was copied.
+    run_us_total = models.PositiveBigIntegerField(default=0)
+    stable_run_us_total = models.PositiveBigIntegerField(default=0)
+    batch_rows_total = models.PositiveBigIntegerField(default=0)
+    stable_batch_rows_total = models.PositiveBigIntegerField(default=0)
+
+    class Meta:
+        ordering = ["-started_at", "-pk"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["model"], condition=Q(state="running"), name="one_shadow_per_model"
+            ),
+            models.CheckConstraint(
+                condition=Q(percent__gte=1, percent__lte=100), name="shadow_percent"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.version.path} {self.percent} %"
+
+    @property
+    def agreed_percent(self) -> float | None:
+        """Of a hundred copies, how many agreed; two places, rounded down; None: there is none."""
+        return self.agreed * 10_000 // self.calls / 100 if self.calls else None
+
+    @property
+    def mean_us(self) -> int | None:
+        """Mean time of the batches that its copies ran in; None: none has succeeded."""
+        return self._mean(self.run_us_total)
+
+    @property
+    def stable_mean_us(self) -> int | None:
+        """The same of the calls that were copied."""
+        return self._mean(self.stable_run_us_total)
+
+    @property
+    def mean_rows(self) -> int | None:
+        """Mean rows of the batches that its copies ran in."""
+        return self._mean(self.batch_rows_total)
+
+    @property
+    def stable_mean_rows(self) -> int | None:
+        """The same of the calls that were copied."""
+        return self._mean(self.stable_batch_rows_total)
+
+    def _mean(self, total: int) -> int | None:
+        succeeded = self.calls - self.failures
+        return total // succeeded if succeeded else None

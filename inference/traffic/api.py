@@ -1,4 +1,4 @@
-"""/v1/models/{owner}/{name}/traffic: aliases and canaries, for the model's publisher."""
+"""/v1/models/{owner}/{name}/traffic: aliases, canaries and shadows, for the model's publisher."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from accounts.authentication import key_label, organization_of
 from accounts.errors import InvalidRequestError, NotFoundError
 from catalog.errors import ModelNotFoundError
 from catalog.models import MLModel, ModelVersion
-from inference.models import Canary
-from inference.traffic import aliases, canaries
+from inference.models import Canary, Shadow
+from inference.traffic import aliases, canaries, shadows
 from inference.traffic.canaries import BOUNDS, Rule
 
 
@@ -39,6 +39,26 @@ class CanarySerializer(serializers.Serializer[object]):
     ended_at = serializers.DateTimeField(allow_null=True)
 
 
+class ShadowSerializer(serializers.Serializer[object]):
+    """A version that runs copies of calls."""
+
+    id = serializers.IntegerField()
+    object = serializers.CharField()
+    model = serializers.CharField()
+    version = serializers.IntegerField()
+    state = serializers.ChoiceField(Shadow.State.choices)
+    percent = serializers.IntegerField()
+    calls = serializers.IntegerField()
+    failures = serializers.IntegerField()
+    agreed_percent = serializers.FloatField(allow_null=True)
+    mean_us = serializers.IntegerField(allow_null=True)
+    stable_mean_us = serializers.IntegerField(allow_null=True)
+    mean_rows = serializers.IntegerField(allow_null=True)
+    stable_mean_rows = serializers.IntegerField(allow_null=True)
+    started_at = serializers.DateTimeField()
+    ended_at = serializers.DateTimeField(allow_null=True)
+
+
 class TrafficSerializer(serializers.Serializer[object]):
     """Which version serves what."""
 
@@ -48,6 +68,7 @@ class TrafficSerializer(serializers.Serializer[object]):
     pinned = serializers.BooleanField()
     aliases = serializers.DictField(child=serializers.IntegerField())
     canary = CanarySerializer(allow_null=True)
+    shadow = ShadowSerializer(allow_null=True)
 
 
 class CanaryRequestSerializer(serializers.Serializer[object]):
@@ -58,6 +79,13 @@ class CanaryRequestSerializer(serializers.Serializer[object]):
     max_error_percent = serializers.IntegerField(required=False, help_text="5 if not given.")
     max_slowdown_percent = serializers.IntegerField(required=False, help_text="100 if not given.")
     min_calls = serializers.IntegerField(required=False, help_text="50 if not given.")
+
+
+class ShadowRequestSerializer(serializers.Serializer[object]):
+    """A shadow to start, or what to change of the one that runs."""
+
+    version = serializers.IntegerField()
+    percent = serializers.IntegerField(required=False, help_text="5 if not given.")
 
 
 class AliasRequestSerializer(serializers.Serializer[object]):
@@ -129,6 +157,32 @@ class CanaryPromote(APIView):
         return Response(as_json(_own(request, owner, name)))
 
 
+class ShadowView(APIView):
+    """The version that runs copies of calls."""
+
+    scope = "train"
+
+    @extend_schema(
+        operation_id="shadow_set", request=ShadowRequestSerializer, responses=TrafficSerializer
+    )
+    def put(self, request: Request, owner: str, name: str) -> Response:
+        """Have a version run copies of a part of the calls, or change of how many."""
+        body = bodies.read(request, ("version", "percent"))
+        version = _version(_own(request, owner, name), body)
+        percent = bodies.integer(body, "percent", low=shadows.LOW, high=shadows.HIGH)
+        shadows.put(version, percent, actor=None, via=key_label(request))
+        return Response(as_json(_own(request, owner, name)))
+
+    @extend_schema(operation_id="shadow_stop", responses={204: None})
+    def delete(self, request: Request, owner: str, name: str) -> Response:
+        """Copy no more calls; without a shadow it is no error."""
+        model = _own(request, owner, name)
+        shadow = model.shadows.filter(state=Shadow.State.RUNNING).first()
+        if shadow is not None:
+            shadows.stop(shadow, actor=None, via=key_label(request))
+        return Response(status=204)
+
+
 class Alias(APIView):
     """One alias."""
 
@@ -154,7 +208,7 @@ class Alias(APIView):
 
 def as_json(model: MLModel) -> dict[str, Any]:
     """Return what the API says of a model's traffic."""
-    canary = canaries.running(model)
+    canary, shadow = canaries.running(model), shadows.running(model)
     return {
         "object": "traffic",
         "model": model.path,
@@ -162,6 +216,7 @@ def as_json(model: MLModel) -> dict[str, Any]:
         "pinned": model.pinned_version_id is not None,
         "aliases": {each.name: each.version.number for each in model.aliases.all()},
         "canary": canaries.as_json(canary) if canary else None,
+        "shadow": shadows.as_json(shadow) if shadow else None,
     }
 
 

@@ -8,16 +8,17 @@ from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
+from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
 from accounts.errors import MercatoError
 from accounts.models import Organization
 from accounts.sessions import ConsoleRequest, maker_required, organization_required
 from catalog.models import MLModel
-from inference.models import Canary
-from inference.traffic import aliases, canaries, watching
+from inference.models import Canary, Shadow
+from inference.traffic import aliases, canaries, shadows, watching
 from inference.traffic.canaries import BOUNDS
-from inference.traffic.forms import AliasForm, CanaryForm
+from inference.traffic.forms import AliasForm, CanaryForm, ShadowForm
 
 _HISTORY = 10
 
@@ -27,20 +28,26 @@ _HISTORY = 10
 def traffic_list(request: ConsoleRequest) -> HttpResponse:
     """Show the organization's models with what is tried on them."""
     models = MLModel.objects.filter(owner=request.organization).select_related("current_version")
-    running = Canary.objects.filter(
+    tried = Canary.objects.filter(
         model__owner=request.organization, state=Canary.State.RUNNING
     ).select_related("version")
-    by_model = {canary.model_id: canary for canary in running}
-    rows = [{"model": model, "canary": by_model.get(model.pk)} for model in models]
+    shadowing = Shadow.objects.filter(
+        model__owner=request.organization, state=Shadow.State.RUNNING
+    ).select_related("version")
+    by_model = {canary.model_id: canary for canary in tried}
+    beside = {shadow.model_id: shadow for shadow in shadowing}
+    rows = [
+        {"model": model, "canary": by_model.get(model.pk), "shadow": beside.get(model.pk)}
+        for model in models
+    ]
     return render(request, "console/traffic.html", {"section": "traffic", "rows": rows})
 
 
 @require_GET
 @organization_required
 def traffic_model(request: ConsoleRequest, name: str) -> HttpResponse:
-    """Show aliases and canaries of one model."""
-    model = _model(request.organization, name)
-    page = _page(model, _canary_form(model), AliasForm(model=model))
+    """Show aliases, canaries and shadows of one model."""
+    page = _page(_model(request.organization, name))
     return render(request, "console/traffic_model.html", page)
 
 
@@ -63,7 +70,7 @@ def canary_set(request: ConsoleRequest, name: str) -> HttpResponse:
         else:
             messages.success(request, _("Calls follow within five seconds."))
             return redirect("traffic_model", name)
-    page = _page(model, form, AliasForm(model=model))
+    page = _page(model, canary_form=form)
     return render(request, "console/traffic_model.html", page, status=422)
 
 
@@ -83,6 +90,45 @@ def canary_end(request: ConsoleRequest, name: str) -> HttpResponse:
     return redirect("traffic_model", name)
 
 
+@never_cache
+@require_GET
+@organization_required
+def shadow_live(request: ConsoleRequest, name: str) -> HttpResponse:
+    """Answer with the numbers of what runs copies of calls."""
+    page = _shadow_page(_model(request.organization, name))
+    return render(request, "console/_shadow.html", page)
+
+
+@require_POST
+@maker_required
+def shadow_set(request: ConsoleRequest, name: str) -> HttpResponse:
+    """Have a version run copies of calls, or change of how many."""
+    model = _model(request.organization, name)
+    form = ShadowForm(request.POST, model=model)
+    if form.is_valid():
+        version, percent = form.cleaned_data["version"], form.cleaned_data["percent"]
+        try:
+            shadows.put(version, percent, actor=request.user)
+        except MercatoError as error:
+            form.add_error(None, error.message)
+        else:
+            messages.success(request, _("Calls are copied within five seconds."))
+            return redirect("traffic_model", name)
+    page = _page(model, shadow_form=form)
+    return render(request, "console/traffic_model.html", page, status=422)
+
+
+@require_POST
+@maker_required
+def shadow_stop(request: ConsoleRequest, name: str) -> HttpResponse:
+    """Copy no more calls; what has ended stays as it is."""
+    model = _model(request.organization, name)
+    shadow = model.shadows.filter(state=Shadow.State.RUNNING).first()
+    if shadow is not None and shadows.stop(shadow, actor=request.user):
+        messages.success(request, _("No more calls are copied."))
+    return redirect("traffic_model", name)
+
+
 @require_POST
 @maker_required
 def alias_set(request: ConsoleRequest, name: str) -> HttpResponse:
@@ -98,7 +144,7 @@ def alias_set(request: ConsoleRequest, name: str) -> HttpResponse:
         else:
             messages.success(request, _("Calls follow within five seconds."))
             return redirect("traffic_model", name)
-    page = _page(model, _canary_form(model), form)
+    page = _page(model, alias_form=form)
     return render(request, "console/traffic_model.html", page, status=422)
 
 
@@ -125,16 +171,43 @@ def _canary_form(model: MLModel) -> CanaryForm:
     return CanaryForm(model=model, initial=rule | {"version": running.version.number})
 
 
-def _page(model: MLModel, canary_form: CanaryForm, alias_form: AliasForm) -> dict[str, Any]:
+def _shadow_form(model: MLModel) -> ShadowForm:
+    """Return the form with what runs copies now, or with nothing chosen."""
+    running = model.shadows.filter(state=Shadow.State.RUNNING).select_related("version").first()
+    if running is None:
+        return ShadowForm(model=model)
+    initial = {"percent": running.percent, "version": running.version.number}
+    return ShadowForm(model=model, initial=initial)
+
+
+def _shadow_page(model: MLModel) -> dict[str, Any]:
+    history = list(model.shadows.select_related("version")[:_HISTORY])
+    shadow = next((each for each in history if each.state == Shadow.State.RUNNING), None)
+    return {
+        "model": model,
+        "shadow": shadow,
+        "shadow_counts": shadows.running(model) is not None,
+        "shadow_history": [each for each in history if each != shadow],
+    }
+
+
+def _page(
+    model: MLModel,
+    *,
+    canary_form: CanaryForm | None = None,
+    shadow_form: ShadowForm | None = None,
+    alias_form: AliasForm | None = None,
+) -> dict[str, Any]:
     history = list(model.canaries.select_related("version")[:_HISTORY])
     running = next((each for each in history if each.state == Canary.State.RUNNING), None)
     return {
         "section": "traffic",
-        "model": model,
         "aliases": model.aliases.select_related("version"),
         "canary": running,
         "measured": watching.measure(running) if running else None,
         "history": [each for each in history if each != running],
-        "canary_form": canary_form,
-        "alias_form": alias_form,
+        "canary_form": canary_form or _canary_form(model),
+        "shadow_form": shadow_form or _shadow_form(model),
+        "alias_form": alias_form or AliasForm(model=model),
+        **_shadow_page(model),
     }

@@ -36,6 +36,7 @@ def test_a_canary_is_started_changed_promoted(
         "pinned": True,
         "aliases": {},
         "canary": None,
+        "shadow": None,
     }
 
     started = put(api, "canary", version=2, percent=10).json()["canary"]
