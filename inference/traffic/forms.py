@@ -81,7 +81,7 @@ class ShadowForm(_VersionForm):
 
     def able(self, model: MLModel) -> QuerySet[ModelVersion]:
         """Return the versions to choose from."""
-        others = model.versions.exclude(pk=model.current_version_id)
+        others = model.versions.exclude(pk__in=[model.current_version_id])
         return others.filter(status__in=shadows.ABLE)
 
 

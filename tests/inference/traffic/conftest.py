@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+from django.conf import settings
 
 from accounts.models import Organization, User
-from catalog import publishing
+from catalog import artifacts, publishing
 from catalog.models import ModelVersion
 from tests.factories import DIGIT_SIGNATURE, make_organization, make_user, make_version, write_onnx
 
@@ -45,3 +47,20 @@ def add_version(first: ModelVersion, number: int, **fields: object) -> ModelVers
     publishing.publish(version, actor=None)
     first.model.refresh_from_db()
     return version
+
+
+def turn_around(version: ModelVersion) -> None:
+    """Have a version see the last digit where another one sees the first."""
+    import onnx
+    from onnx import numpy_helper
+
+    artifact = version.artifacts.get()
+    path = settings.ARTIFACTS / artifact.path
+    made = onnx.load(path)
+    weights = numpy_helper.to_array(made.graph.initializer[0])
+    made.graph.initializer[0].CopyFrom(
+        numpy_helper.from_array(np.ascontiguousarray(weights[:, ::-1]), "weights")
+    )
+    path.write_bytes(made.SerializeToString())
+    artifact.sha256 = artifacts.sha256(path)
+    artifact.save(update_fields=["sha256"])
