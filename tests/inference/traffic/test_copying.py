@@ -112,7 +112,10 @@ def answered(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def settle() -> None:
     """Wait until the lanes have offered, and the copies have been sent."""
     lanes_are_free()
-    copying._offered.join()
+    sent = threading.Thread(target=copying._offered.join, daemon=True)
+    sent.start()
+    sent.join(20)
+    assert not sent.is_alive()
 
 
 def lanes_are_free() -> None:
