@@ -6,6 +6,7 @@ from accounts.models import Organization
 from billing import budgets
 from billing.models import Hold, UsageEvent
 from billing.money import NANOS
+from catalog import publishing
 from catalog.models import ModelVersion
 from inference.models import Shadow
 from inference.traffic import shadows
@@ -42,16 +43,19 @@ class Calls:
         answer = self.site.predict(self.secret, factories.body(self.version, 3))
         self.made += 1
         assert answer.status_code == 200
-        assert answer.json()["model"] == "house/digits:1"
+        assert answer.json()["model"] == "house/shadowed:1"
         assert answer.json()["output"]["label"] == "3"
         assert answer.headers["Mercato-Cost"] == "0.00002"
 
 
 def test_copies_are_compared_and_only_the_calls_are_charged(
-    site: Site, first: ModelVersion, second: ModelVersion, organization: Organization
+    site: Site, house: Organization, organization: Organization
 ) -> None:
     """A version like the current one, one that sees something else, and one that is broken."""
-    other, broken = add_version(first, 3), add_version(first, 4)
+    # A name of its own: gateways remember for seconds what a name meant in another test.
+    first = factories.make_version(owner=house, name="shadowed")
+    publishing.pin(first.model, first, actor=None)
+    second, other, broken = (add_version(first, number) for number in (2, 3, 4))
     turn_around(other)
     broken.artifacts.update(path="nothing/here.onnx")
     # Nobody can call it: a shadow need not be published.

@@ -9,7 +9,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('catalog', '0005_traffic'),
-        ('inference', '0008_traffic'),
+        ('inference', '0009_prediction_order'),
     ]
 
     operations = [
