@@ -24,7 +24,7 @@ from django.db import DatabaseError, InterfaceError, connection
 
 from accounts.errors import MercatoError, OverloadedError
 from accounts.keys import Caller
-from billing import alerts, holds
+from billing import alerts, holds, writing
 from billing.holds import Admission, Reservation
 from billing.quotes import Promise
 from inference import dispatch, routing
@@ -171,18 +171,31 @@ class Lane:
             return (len(self._waiting), oldest) if oldest else None
 
     def _run(self) -> None:
-        while gathered := self._gather():
-            try:
-                outcomes = run(gathered)
-            except (DatabaseError, InterfaceError):
-                logger.warning("lane", exc_info=True)
-                connection.close()
-                outcomes = [OverloadedError("The books cannot be reached.")] * len(gathered)
-            except Exception:  # the lane's edge: every caller must be answered
-                logger.exception("lane")
-                outcomes = [MercatoError("Something went wrong on our side.")] * len(gathered)
-            _resolve(gathered, outcomes)
-            copying.offer(gathered, outcomes)
+        while self._run_next():
+            pass
+
+    def _run_next(self) -> bool:
+        """Run a batch; False if nothing waits."""
+        gathered: list[Request] = []
+        try:
+            # What arrives while others write leaves with this batch.
+            with writing.turn():
+                gathered = self._gather()
+                if not gathered:
+                    return False
+                admission = admit(gathered)
+            outcomes = finish(gathered, admission)
+        except (DatabaseError, InterfaceError):
+            logger.warning("lane", exc_info=True)
+            connection.close()
+            gathered = gathered or self._gather()
+            outcomes = [OverloadedError("The books cannot be reached.")] * len(gathered)
+        except Exception:  # the lane's edge: every caller must be answered
+            logger.exception("lane")
+            outcomes = [MercatoError("Something went wrong on our side.")] * len(gathered)
+        _resolve(gathered, outcomes)
+        copying.offer(gathered, outcomes)
+        return bool(gathered)
 
     def _gather(self) -> list[Request]:
         """Take this worker's part of what has gathered, up to the rows of one batch."""
@@ -217,24 +230,38 @@ def _wake(pairs: Sequence[tuple[Request, Outcome]]) -> None:
         request.resolve(outcome)
 
 
-def run(requests: Sequence[Request]) -> list[Outcome]:
-    """Admit, dispatch and await one batch; returns an outcome per request, in order."""
+class Admittance(NamedTuple):
+    """What became of a batch's requests before it left: refused, or admitted."""
+
+    refused: dict[UUID, Outcome]
+    admitted: list[Admitted]
+    gathered_ns: int
+
+
+def admit(requests: Sequence[Request]) -> Admittance:
+    """Set the money of a batch's requests aside."""
     gathered_ns = time.perf_counter_ns()
     reservations: list[Reservation | MercatoError] = [_prepare(request) for request in requests]
-    outcomes = dict[UUID, Outcome]()
+    refused = dict[UUID, Outcome]()
     admitted: list[Admitted] = []
     answers = iter(_reserve([one for one in reservations if isinstance(one, Reservation)]))
     for request, reservation in zip(requests, reservations, strict=True):
         if isinstance(reservation, MercatoError):
-            outcomes[request.hold_id] = reservation
+            refused[request.hold_id] = reservation
             continue
         admission = next(answers)
         if isinstance(admission, MercatoError):
-            outcomes[request.hold_id] = admission
+            refused[request.hold_id] = admission
         else:
             admitted.append(Admitted(request, reservation, admission))
-    if admitted:
-        outcomes |= _dispatch(admitted, gathered_ns)
+    return Admittance(refused, admitted, gathered_ns)
+
+
+def finish(requests: Sequence[Request], admittance: Admittance) -> list[Outcome]:
+    """Dispatch what was admitted and await it; returns an outcome per request, in order."""
+    outcomes = admittance.refused
+    if admittance.admitted:
+        outcomes |= _dispatch(admittance.admitted, admittance.gathered_ns)
     return [outcomes[request.hold_id] for request in requests]
 
 

@@ -162,6 +162,7 @@ DATABASES: dict[str, Any] = {
     )
 }
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
+    DATABASES["default"]["ENGINE"] = "accounts.sqlite"
     DATABASES["default"]["OPTIONS"] = {
         # A transaction takes the write lock when it begins: a later upgrade would fail at once.
         "transaction_mode": "IMMEDIATE",
@@ -335,7 +336,8 @@ ASYNC_MAX_ROWS = env.integer("MERCATO_ASYNC_MAX_ROWS", 64, low=1, high=65536)
 ASYNC_MAX_QUEUED = env.integer("MERCATO_ASYNC_MAX_QUEUED", 100_000, low=1, high=10_000_000)
 ASYNC_QUEUE_HOURS = env.integer("MERCATO_ASYNC_QUEUE_HOURS", 24, low=1, high=720)
 ASYNC_LEASE_SECONDS = env.integer("MERCATO_ASYNC_LEASE", 20, low=2, high=3600)
-# Open at once in one gateway process.
+# In one gateway process: requests that Django works on at once, and open event streams.
+PAGES_AT_ONCE = env.integer("MERCATO_PAGES_AT_ONCE", 8, low=1, high=1000)
 MAX_STREAMS = env.integer("MERCATO_MAX_STREAMS", 1000, low=1, high=100_000)
 # Set by benchmarks/scaling.py.
 SLOW_ROW_MS = env.integer("MERCATO_SLOW_ROW_MS", 0, low=0, high=60_000)

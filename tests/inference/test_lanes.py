@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,7 +15,7 @@ from django.db import InterfaceError, OperationalError
 
 from accounts.errors import MercatoError, OverloadedError
 from accounts.keys import Caller
-from billing import holds
+from billing import holds, writing
 from billing.ids import uuid7
 from billing.rating import PricePlan
 from billing.reports import Terms
@@ -65,7 +66,7 @@ class Runs:
         self.started = threading.Event()
         self.gate = threading.Event()
 
-    def __call__(self, requests: Sequence[Request]) -> list[Outcome]:
+    def __call__(self, requests: Sequence[Request], _: object) -> list[Outcome]:
         self.sizes.append(len(requests))
         self.started.set()
         self.gate.wait(10)
@@ -75,7 +76,8 @@ class Runs:
 @pytest.fixture
 def runs(monkeypatch: pytest.MonkeyPatch) -> Runs:
     made = Runs()
-    monkeypatch.setattr(lanes, "run", made)
+    monkeypatch.setattr(lanes, "admit", lambda requests: None)
+    monkeypatch.setattr(lanes, "finish", made)
     return made
 
 
@@ -164,7 +166,7 @@ def test_a_crash_of_a_batch_is_told_to_its_callers_and_the_lane_goes_on(
         calls.append(len(requests))
         raise RuntimeError("boom")
 
-    monkeypatch.setattr(lanes, "run", crash)
+    monkeypatch.setattr(lanes, "admit", crash)
 
     async def scenario(loop: asyncio.AbstractEventLoop) -> list[str]:
         lane = Lane()
@@ -193,9 +195,65 @@ def test_without_a_database_nothing_runs_and_the_caller_may_try_again(
     monkeypatch.setattr(holds, "reserve_many", away)
 
     async def scenario(loop: asyncio.AbstractEventLoop) -> Outcome:
-        return (await loop.run_in_executor(None, lanes.run, [request(loop)]))[0]
+        waiting = [request(loop)]
+        admittance = await loop.run_in_executor(None, lanes.admit, waiting)
+        return lanes.finish(waiting, admittance)[0]
 
     outcome = in_loop(scenario)
 
     assert isinstance(outcome, OverloadedError)
     assert (outcome.status_code, outcome.retry_after) == (503, 1)
+
+
+def test_what_arrives_while_another_writes_leaves_with_the_batch(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On SQLite, where one writes at a time; the turn of another process stands here."""
+    waits, ours = threading.Event(), threading.Event()
+
+    @contextmanager
+    def turn() -> Iterator[None]:
+        waits.set()
+        assert ours.wait(10)
+        yield
+
+    monkeypatch.setattr(writing, "turn", turn)
+
+    async def scenario(loop: asyncio.AbstractEventLoop) -> None:
+        lane = Lane()
+        waiting = [request(loop) for _ in range(10)]
+        lane.submit(waiting[0])
+        assert waits.wait(10)
+        for one in waiting[1:]:
+            lane.submit(one)
+        ours.set()
+        runs.gate.set()
+        await asyncio.wait([one.future for one in waiting])
+
+    in_loop(scenario)
+
+    assert runs.sizes == [10]
+
+
+def test_when_the_turn_does_not_come_the_callers_are_told_and_the_lane_goes_on(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def locked() -> AbstractContextManager[None]:
+        raise OperationalError("database is locked")
+
+    monkeypatch.setattr(writing, "turn", locked)
+
+    async def scenario(loop: asyncio.AbstractEventLoop) -> str:
+        lane = Lane()
+        refused, served = request(loop), request(loop)
+        lane.submit(refused)
+        with pytest.raises(OverloadedError):
+            await refused.future
+        monkeypatch.setattr(writing, "turn", nullcontext)
+        runs.gate.set()
+        lane.submit(served)
+        with pytest.raises(OverloadedError):
+            await served.future
+        return "both"
+
+    assert in_loop(scenario) == "both"
