@@ -9,11 +9,15 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "maas_site.settings")
 
 from typing import Any
 
-from django.core.asgi import get_asgi_application
+import django
+from django.conf import settings
 from django.core.signals import request_finished
 from django.db import connections
 
-django_application = get_asgi_application()
+from maas_site.pages import PagesHandler
+
+django.setup(set_prefix=False)
+django_application = PagesHandler(settings.PAGES_AT_ONCE)
 
 from inference import asgi as hot  # noqa: E402  (needs the settings)
 from inference import dispatch, garbage, lanes, stream_door  # noqa: E402
@@ -71,7 +75,7 @@ async def _lifespan(receive: Receive, send: Send) -> None:
 def _close_connections(**_: Any) -> None:
     """Close what a request's thread has opened: the thread ends with the request.
 
-    Its connections would stay open until Python collects them, and PostgreSQL has no more than
-    a hundred. The doors above have threads of their own, which keep theirs.
+    Its connections would stay open until Python collects them. The doors above have threads of
+    their own, which keep theirs.
     """
     connections.close_all()
