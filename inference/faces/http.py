@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from accounts.keys import Caller
 from inference.answers import Answer
@@ -44,13 +45,15 @@ class HttpAnswer:
     chunks: AsyncGenerator[bytes] | None = None
 
 
-@runtime_checkable
-class DirectFace(Protocol):
+# Not a Protocol: whether a face is one is asked for every request, and of a Protocol that is slow.
+class DirectFace(ABC):
     """A protocol whose answers are not predictions of a batch; it does all by itself."""
 
+    @abstractmethod
     def matches(self, method: str, path: str) -> bool:
         """Whether this face serves the request."""
 
+    @abstractmethod
     async def answer(self, request: HttpRequest, caller: Caller) -> HttpAnswer:
         """Do what is asked; canceled when the caller goes away.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
@@ -11,7 +11,7 @@ from accounts.keys import Caller
 from billing import ceilings
 from inference.answers import dumps
 from inference.faces import openai_fields as fields
-from inference.faces.http import HttpAnswer, HttpRequest
+from inference.faces.http import DirectFace, HttpAnswer, HttpRequest
 from inference.generation import asking, streams
 from inference.generation.asking import Ask, Begun
 from inference.generation.hearing import hear
@@ -25,7 +25,7 @@ _COMMON = frozenset(
 _NOTHING = {"n": 1, "presence_penalty": 0, "frequency_penalty": 0, "logit_bias": {}}
 
 
-class TextFace(ABC):
+class TextFace(DirectFace):
     """A path that writes text: at once, or as a stream."""
 
     path: str
