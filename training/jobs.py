@@ -55,6 +55,8 @@ class Order:
     quote: str = ""
     # The most it may cost, in nanos: the header `Mercato-Max-Cost`.
     ceiling_nanos: int | None = None
+    # When it is stopped, instead of what its estimate says.
+    max_seconds: int | None = None
     pool: str = field(default_factory=lambda: str(settings.JOB_POOL))
 
 
@@ -148,6 +150,8 @@ def create(caller: Caller, wanted: Order) -> Job:
     promise = None
     if wanted.quote:
         promise, price = _promised(caller, wanted, price)
+    if wanted.max_seconds is not None:
+        price = estimates.limited(price, wanted.max_seconds)
     if wanted.ceiling_nanos is not None:
         price = estimates.within(price, wanted.ceiling_nanos)
     reservation = _reservation(caller, price, promise, now)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
+
+from django.conf import settings
 
 from accounts.keys import Caller
 from accounts.models import Organization
@@ -44,8 +47,10 @@ def enqueue(organization: Organization) -> int:
     caller = Caller(organization_id=organization.pk, organization_slug=organization.slug)
     for recipe, name in wanted:
         if name not in open_jobs:
-            # Not `start`: the shipped file stands in where a framework is missing.
-            jobs.create(caller, jobs.order(recipe, _data(recipe), publish_as=name))
+            order = jobs.order(recipe, _data(recipe), publish_as=name)
+            # Not `start`: the shipped file stands in where a framework is missing. However slow
+            # the machine is, nobody else can make them.
+            jobs.create(caller, replace(order, max_seconds=settings.JOB_MAX_SECONDS))
     return len(wanted)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from django.conf import settings
 
 from accounts.models import Organization
 from tests import factories
@@ -28,6 +29,8 @@ def test_all_are_missing_at_first_and_asked_for_once(mercato: Organization) -> N
 
     assert sorted(Job.objects.values_list("publish_as", flat=True)) == sorted(RECIPES)
     assert all(publishing.may_ship(job) for job in Job.objects.all())
+    # A machine ten times slower than ours gets its models as well.
+    assert {job.max_seconds for job in Job.objects.all()} == {settings.JOB_MAX_SECONDS}
     assert seed.progress() == {
         "done": 0,
         "total": len(RECIPES),

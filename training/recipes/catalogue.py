@@ -168,7 +168,7 @@ RECIPES: dict[str, Recipe] = {
                 "平均池化 28×28 → 7×7,按阅读顺序把 49 个值送入 LSTM"
                 "(输入 1,隐藏 50,1 层)→ Linear 10 softmax"
             ),
-            cost=Cost(start_ms=6000, row_us=60, step_us=2500),
+            cost=Cost(start_ms=6000, row_us=120, step_us=4000),
             learning_rate="0.01",
             batch_size=64,
             epochs={DIGITS: 200, MNIST: 6},
