@@ -82,7 +82,7 @@ def answer(one: Request) -> Answer:
     )
 
 
-def answers(requests: Sequence[Request]) -> list[Outcome]:
+def answers(requests: Sequence[Request], _: object = None) -> list[Outcome]:
     return [answer(one) for one in requests]
 
 
@@ -104,7 +104,8 @@ def call(*served: Any, **options: Any) -> list[Answer]:
 @pytest.fixture
 def answered(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Answer all batches, and let the threads of the lanes end."""
-    monkeypatch.setattr(lanes, "run", answers)
+    monkeypatch.setattr(lanes, "admit", lambda requests: None)
+    monkeypatch.setattr(lanes, "finish", answers)
     yield
     settle()
 
