@@ -56,9 +56,9 @@ class ChosenPrediction(Predictions):
             raise errors.InvalidRequestError(
                 "The id is the Idempotency-Key already.", param="Idempotency-Key"
             )
-        print_ = predictions.fingerprint(request.method, request.path, request.body)
+        fingerprint = predictions.fingerprint(request.method, request.path, request.body)
         call = _read_json(request, caller, is_later=True)
-        return replace(call, prediction_id=chosen, fingerprint=print_)
+        return replace(call, prediction_id=chosen, fingerprint=fingerprint)
 
 
 def _read_json(request: HttpRequest, caller: Caller, *, is_later: bool = False) -> Call:
