@@ -146,6 +146,11 @@ class FakeStripe(stripe.HTTPClient):
                 (route, fault.value, times),
             )
 
+    def recover(self) -> None:
+        """Forget the faults that no request has met yet."""
+        with self._store.transaction() as world:
+            world.db.execute("DELETE FROM faults")
+
     def calls(self, route: str = "*") -> list[Call]:
         """Return the requests that were carried out or replayed, oldest first."""
         with self._store.transaction() as world:

@@ -6,7 +6,7 @@ import itertools
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from billing import stripe_ops, webhooks
@@ -91,10 +91,15 @@ HISTORIES = st.lists(
     faults=st.integers(0, 3),
     lost=st.sampled_from(["", "checkout.session.completed", "checkout.session.async*"]),
 )
+# From the last to the first: what one that asks for nothing leaves over must not meet the next.
+@example(history=["paid"], seed=0, copies=1, faults=0, lost="")
+@example(history=["declined"], seed=0, copies=1, faults=3, lost="")
 def test_any_history_in_any_order_credits_each_payment_once(
     fake_stripe: FakeStripe, history: list[str], seed: int, copies: int, faults: int, lost: str
 ) -> None:
     """Invariant 12: permuted, duplicated, lost or failing webhooks change nothing."""
+    # A history without any call leaves its faults to the next one.
+    fake_stripe.recover()
     credited: list[str] = []
     handlers = webhooks.HANDLERS.copy()
     webhooks.HANDLERS.clear()
