@@ -27,6 +27,7 @@ def main(minutes: str, seed: str = "") -> int:
             print(f"{part}: killed {len(seconds)} times, back after {max(seconds):.1f} s at most")
         told = site.load.told
         print(f"{len(told.answered)} answers, {len(told.keyed)} insisted on, ", end="")
+        print(f"{len(told.later)} run later, {len(told.files)} files, ", end="")
         print(f"{len(told.trainings)} trainings; {dict(told.statuses)}")
     print("\n".join(wrong) or "Nothing was lost, and nothing was charged twice.")
     return 1 if wrong else 0

@@ -16,6 +16,9 @@ _TIMEOUT = 45.0
 # A client that was refused, or reached nobody, waits this long.
 _PAUSE = 0.2
 TRAINING = {"recipe": "linear-regression", "hyperparameters": {"epochs": 2}}
+# Several chunks, so that a file outlives a worker.
+FILE_ROWS = 600
+_FORM = "form-of-a-file"
 
 
 @dataclass
@@ -28,6 +31,9 @@ class Told:
     keyed: dict[str, set[str]] = field(default_factory=dict)
     # Idempotency-Key → the training it was told.
     trainings: dict[str, str] = field(default_factory=dict)
+    # Predictions that run later, and batch files, that were acknowledged.
+    later: list[str] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
     statuses: Counter[str] = field(default_factory=Counter)
 
 
@@ -47,8 +53,9 @@ class Load:
         self._clients: list[Future[None]] = []
 
     def start(self) -> None:
-        """Start three clients that call once, two that insist, and one that trains."""
-        acts = [self._call] * 3 + [self._insist] * 2 + [self._train]
+        """Start three clients that call once, two that insist, and one for each kind of job."""
+        jobs = [self._train, self._run_later, self._run_file]
+        acts = [self._call] * 3 + [self._insist] * 2 + jobs
         self._clients = [self._threads.submit(self._repeat, act) for act in acts]
 
     def stop(self) -> None:
@@ -94,24 +101,54 @@ class Load:
         self.told.trainings[key] = answer["id"]
         self._ending.wait(5)
 
-    def _until(self, path: str, body: str, key: str, *, wanted: int) -> Any:
+    def _run_later(self) -> None:
+        key, wish = str(uuid4()), {"Prefer": "respond-async"}
+        answer = self._until("/v1/predictions", self._body, key, wanted=202, headers=wish)
+        self.told.later.append(answer["id"])
+
+    def _run_file(self) -> None:
+        found = json.loads(self._body)
+        line = json.dumps({"input": found["input"]}) + "\n"
+        parts = {"model": found["model"], "start": "true", 'file"; filename="rows.jsonl': line}
+        body = "".join(
+            f'--{_FORM}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n'
+            f"{value * (FILE_ROWS if value is line else 1)}\r\n"
+            for name, value in parts.items()
+        )
+        kind = {"Content-Type": f"multipart/form-data; boundary={_FORM}"}
+        whole = f"{body}--{_FORM}--\r\n"
+        answer = self._until("/v1/batches", whole, str(uuid4()), wanted=201, headers=kind)
+        self.told.files.append(answer["id"])
+        self._ending.wait(5)
+
+    def _until(
+        self,
+        path: str,
+        body: str,
+        key: str,
+        *,
+        wanted: int,
+        headers: dict[str, str] | None = None,
+    ) -> Any:
         """Repeat a request with the same key until it has the status; also while all end.
 
         Raises:
             AssertionError: The site is gone.
         """
         while not self._is_abandoned.is_set():
-            status, answer = self._post(path, body, **{"Idempotency-Key": key})
-            if status == wanted:
+            status, answer = self._post(path, body, **{"Idempotency-Key": key}, **(headers or {}))
+            # What has ended in between is not accepted any more, it is answered.
+            if status in {wanted, 200}:
                 return answer
             self._is_abandoned.wait(_PAUSE)
         raise AssertionError(f"{path} was never answered with {wanted}")
 
     def _post(self, path: str, body: str, **headers: str) -> tuple[int, Any]:
         """Return status and body; 0 where the connection broke."""
-        headers |= {
+        headers = {
             "Authorization": f"Bearer {self._secret}",
             "Content-Type": "application/json",
+            **headers,
         }
         connection = HTTPConnection("127.0.0.1", self._port, timeout=_TIMEOUT)
         try:

@@ -25,4 +25,6 @@ def test_nothing_is_lost_or_charged_twice_when_parts_of_the_site_are_killed(
     assert set(returns) == set(PARTS)
     assert all(len(seconds) >= 2 for seconds in returns.values())
     assert site.load.told.trainings
+    assert site.load.told.later
+    assert site.load.told.files
     assert len(site.load.told.answered) > 100
