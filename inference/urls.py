@@ -111,7 +111,7 @@ api_urlpatterns: list[URLPattern | URLResolver] = [
     path("models", api.ModelList.as_view()),
     path("models/<slug:owner>/<slug:name>", api.ModelDetail.as_view()),
     path("models/<slug:owner>/<slug:name>/traffic", traffic_api.Traffic.as_view()),
-    path("models/<slug:owner>/<slug:name>/traffic/shadow", traffic_api.ShadowView.as_view()),
+    path("models/<slug:owner>/<slug:name>/shadow", traffic_api.ShadowView.as_view()),
     path("models/<slug:owner>/<slug:name>/canary", traffic_api.CanaryView.as_view()),
     path("models/<slug:owner>/<slug:name>/canary/promote", traffic_api.CanaryPromote.as_view()),
     path("models/<slug:owner>/<slug:name>/aliases/<slug:alias>", traffic_api.Alias.as_view()),

@@ -1,4 +1,4 @@
-"""/v1/models/{owner}/{name}/traffic/shadow, the pages, and the operators' list."""
+"""/v1/models/{owner}/{name}/shadow, the pages, and the operators' list."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from tests import factories
 from tests.inference.traffic.conftest import add_version
 
 pytestmark = pytest.mark.django_db
-PATH = "/v1/models/house/digits/traffic"
+MODEL = "/v1/models/house/digits"
+PATH = f"{MODEL}/traffic"
 PAGE = "/console/traffic/digits"
 
 
@@ -28,7 +29,7 @@ def api(house: Organization) -> Client:
 
 
 def put(api: Client, **body: Any) -> Any:
-    return api.put(f"{PATH}/shadow", body, content_type="application/json")
+    return api.put(f"{MODEL}/shadow", body, content_type="application/json")
 
 
 def test_a_shadow_is_started_changed_read_and_stopped(
@@ -59,8 +60,8 @@ def test_a_shadow_is_started_changed_read_and_stopped(
         "stable_mean_rows": 1,
         "ended_at": None,
     }
-    assert api.delete(f"{PATH}/shadow").status_code == 204
-    assert api.delete(f"{PATH}/shadow").status_code == 204
+    assert api.delete(f"{MODEL}/shadow").status_code == 204
+    assert api.delete(f"{MODEL}/shadow").status_code == 204
     assert api.get(PATH).json()["shadow"] is None
     actions = AuditEntry.objects.filter(action__startswith="shadow.").order_by("pk")
     assert [each.action.partition(".")[2] for each in actions] == ["started", "changed", "stopped"]
@@ -114,9 +115,9 @@ def test_others_neither_see_nor_change_it(
     reader = Client(headers={"Authorization": f"Bearer {reads}"})
 
     assert put(stranger, version=2).status_code == 404
-    assert stranger.delete(f"{PATH}/shadow").status_code == 404
+    assert stranger.delete(f"{MODEL}/shadow").status_code == 404
     assert put(reader, version=2).status_code == 403
-    assert reader.delete(f"{PATH}/shadow").status_code == 403
+    assert reader.delete(f"{MODEL}/shadow").status_code == 403
     assert put(Client(), version=2).status_code == 401
     assert not Shadow.objects.exists()
 
