@@ -139,7 +139,13 @@ def test_the_page_starts_shows_and_stops_a_shadow(
     shadows.add(Shadow.objects.get().pk, Tally(30, 1, 20, 58_000, 29_000, 58, 290))
     live = page(f"{PAGE}/shadow/live")
     assert "<html" not in live
-    for shown in ("66.66 %", "20 / 30", "2000 µs", "batches of 2 rows", "1000 µs in batches of 10"):
+    for shown in (
+        "66.66 %",
+        "20 / 30",
+        "2000 µs",
+        "rows per batch: 2;",
+        "1000 µs, rows per batch: 10",
+    ):
         assert shown in live
     publishing.withdraw(second, actor=None)
     assert "It copies nothing" in page(f"{PAGE}/shadow/live")
