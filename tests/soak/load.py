@@ -49,7 +49,8 @@ class Load:
         self.told = Told()
         self._port, self._body, self._secret = port, body, secret
         self._ending, self._is_abandoned = threading.Event(), threading.Event()
-        self._threads = ThreadPoolExecutor(thread_name_prefix="client")
+        # As many as `start` starts: one that waited for a thread would put no load on the site.
+        self._threads = ThreadPoolExecutor(8, thread_name_prefix="client")
         self._clients: list[Future[None]] = []
 
     def start(self) -> None:
