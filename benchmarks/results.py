@@ -101,7 +101,8 @@ def machine() -> str:
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     name = names[0] if names else platform.processor() or platform.machine()
-    return f"{name}, {os.cpu_count()} cores, {platform.system()} {platform.release()}"
+    kernel = platform.release().partition("-")[0]
+    return f"{name}, {os.cpu_count()} cores, {platform.system()} {kernel}"
 
 
 def _speed(lines: list[Line]) -> float:
