@@ -59,7 +59,7 @@ async def hear(begun: Begun) -> AsyncGenerator[Piece | End]:
     except MercatoError as error:
         outcome = error.code
         raise
-    except Exception:
+    except Exception:  # counted as what the caller is told, and raised again
         outcome = "internal_error"
         raise
     finally:

@@ -13,48 +13,15 @@ from django.test import Client
 from django.utils import timezone
 
 from billing import webhooks
-from billing.models import StripeEvent, StripeOp
-from billing.stripe import client, objects, signatures
+from billing.models import StripeEvent
+from billing.stripe import client, signatures
 from billing.stripe.fake import FakeStripe
+from tests.billing.stripe.crediting import PAID, signed
 from tests.billing.stripe_world import deliver_all, make_customer, open_topup
 
-pytestmark = pytest.mark.django_db
-
-PAID = ("checkout.session.completed", "checkout.session.async_payment_succeeded")
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("no_handlers")]
 
 State = StripeEvent.State
-
-
-@pytest.fixture(autouse=True)
-def _no_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(webhooks, "HANDLERS", {})
-
-
-def session_of(event: StripeEvent) -> objects.CheckoutSession:
-    return client.gateway().retrieve_session(event.object_id)
-
-
-@pytest.fixture
-def credits() -> list[str]:
-    """An example handler: credits a payment once, by a row that is unique."""
-    credited: list[str] = []
-
-    @webhooks.handles(*PAID, fetch=session_of)
-    def credit(event: StripeEvent, session: objects.CheckoutSession) -> None:
-        if not session.is_paid:
-            return
-        _, is_new = StripeOp.objects.get_or_create(
-            idem_key=session.id,
-            defaults={"kind": "credit", "business_key": session.id, "params": {}},
-        )
-        if is_new:
-            credited.append(session.id)
-
-    return credited
-
-
-def signed(payload: bytes, *, at: int | None = None, secret: str | None = None) -> str:
-    return signatures.sign(payload, secret or signatures.secrets()[0], at)
 
 
 def payload_of(fake: FakeStripe) -> bytes:
