@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import uuid
+from collections import defaultdict
 from collections.abc import Callable
+from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.admin.utils import unquote
+from django.contrib.admin.utils import quote, unquote
 from django.contrib.auth.admin import GroupAdmin as BaseGroupAdmin
 from django.contrib.auth.admin import UserAdmin as BaseUserAdmin
 from django.contrib.auth.models import Group
@@ -22,7 +24,7 @@ from unfold.enums import ActionVariant
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminTextareaWidget
 
-from accounts import audit, keys
+from accounts import audit, keys, naming
 from accounts.errors import MercatoError
 from accounts.models import ApiKey, AuditEntry, Membership, User
 
@@ -64,17 +66,22 @@ def deed(
 
 def badge(
     title: StrOrPromise, colors: dict[str, str], *, ordering: str | None = None
-) -> Callable[[_Method], _Method]:
-    """Show a column's values as coloured labels: value → success, warning, danger, info."""
+) -> Callable[[Callable[..., str]], Callable[..., naming.Badge]]:
+    """Show a method's values as coloured labels: value → success, warning, danger, info."""
 
-    def mark(method: _Method) -> _Method:
+    def mark(method: Callable[..., str]) -> Callable[..., naming.Badge]:
+        @wraps(method)
+        def shown(*args: Any) -> naming.Badge:
+            return naming.badge(method(*args))
+
         for name, value in {
             "short_description": title,
-            "label": colors,
+            # Any state has a colour, though it be none: unfold shows the raw value otherwise.
+            "label": defaultdict(str, colors),
             "admin_order_field": ordering,
         }.items():
-            setattr(method, name, value)
-        return method
+            setattr(shown, name, value)
+        return shown
 
     return mark
 
@@ -152,7 +159,7 @@ class ConsoleAdmin(RowAdmin):
     def url_of(self, row: Model) -> str:
         """Return the address of a row's page."""
         name = f"admin:{self.opts.app_label}_{self.opts.model_name}_change"
-        return reverse(name, args=[row.pk])
+        return reverse(name, args=[quote(row.pk)])
 
 
 class ReadOnlyAdmin(ConsoleAdmin):

@@ -70,9 +70,10 @@ class _Client(asyncio.Protocol):
         self._done.set()
 
 
-async def _run(
+async def of_clients(
     host: str, port: int, requests: Sequence[bytes], clients: int, seconds: float
 ) -> Measured:
+    """Send requests over `clients` connections for `seconds`; each connection always its own."""
     measured = Measured()
     loop = asyncio.get_running_loop()
     events = [asyncio.Event() for _ in range(clients)]
@@ -92,9 +93,9 @@ async def _run(
 def run(
     host: str, port: int, request: bytes | Sequence[bytes], clients: int, seconds: float
 ) -> Measured:
-    """Send requests over `clients` connections for `seconds`; each connection always its own."""
+    """Do the same from outside of an event loop; one request is everybody's."""
     requests = [request] if isinstance(request, bytes) else request
-    return uvloop.run(_run(host, port, requests, clients, seconds))
+    return uvloop.run(of_clients(host, port, requests, clients, seconds))
 
 
 def post(

@@ -90,11 +90,11 @@ class Site:
         if not redis_url:
             options = f"--port 0 --unixsocket {self.data}/valkey.sock --dir {self.data}"
             self._spawn([str(get_binary_path()), *options.split(), "--appendonly", "yes"])
-        self._manage("migrate", "--verbosity", "0")
+        self.manage("migrate", "--verbosity", "0")
         # Nobody opens a page: names with hashes and compressed copies are not needed.
-        self._manage("collectstatic", "--noinput", "--no-post-process", "--verbosity", "0")
-        command = [sys.executable, "-m", rows, onnx_file, secrets.token_hex(4)]
-        self.models, self.secret = json.loads(self._run([*command, str(models)]))
+        self.manage("collectstatic", "--noinput", "--no-post-process", "--verbosity", "0")
+        self._rows = [sys.executable, "-m", rows, onnx_file]
+        self.models, self.secret = self._fill(models)
         self.model = self.models[0]
 
     def start(self) -> None:
@@ -108,12 +108,21 @@ class Site:
                 self._spawn([str(BIN / program), *arguments, "-n", f"predict-{number}@%h"])
         wait_for(f"http://127.0.0.1:{self.port}/readyz")
 
+    def add_tenant(self) -> str:
+        """Make another organization that may call the same models; returns its key."""
+        return self._fill(1)[1]
+
     def prove_books(self) -> str:
         """Settle what is left and return what check_invariants says."""
-        self._manage("shell", "-v", "0", "-c", "from billing.settlement import settle; settle()")
-        return self._manage("check_invariants").strip()
+        self.manage("shell", "-v", "0", "-c", "from billing.settlement import settle; settle()")
+        return self.manage("check_invariants").strip()
 
-    def _manage(self, *arguments: str) -> str:
+    def _fill(self, models: int) -> tuple[list[str], str]:
+        made = json.loads(self._run([*self._rows, secrets.token_hex(4), str(models)]))
+        return made[0], made[1]
+
+    def manage(self, *arguments: str) -> str:
+        """Run a command of Django's; returns what it prints."""
         return self._run([sys.executable, "manage.py", *arguments])
 
     def _run(self, command: list[str]) -> str:

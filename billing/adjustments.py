@@ -108,7 +108,7 @@ def reverse(
         AdjustmentError: It was taken back before, or there is a verb of its own for that.
     """
     asked = Adjustment.objects.filter(reversal_of=booked).exclude(state=State.REJECTED)
-    if hasattr(booked, "reversed_by") or asked.exclude(pk=adjustment_id).exists():
+    if booked.reversals.exists() or asked.exclude(pk=adjustment_id).exists():
         raise AdjustmentError("This transaction was taken back before, or somebody asked for it.")
     if not can_reverse(booked):
         raise AdjustmentError(
@@ -129,7 +129,7 @@ def reverse(
 def can_reverse(booked: LedgerTransaction) -> bool:
     """Whether an entry by hand may take a transaction back: nothing but the ledger knows of it."""
     codes = list(booked.entries.values_list("account__code", flat=True))
-    if len(codes) != 2 or hasattr(booked, "reversed_by"):
+    if len(codes) != 2 or booked.reversals.exists():
         return False
     return booked.kind == KIND or set(codes) <= _FREE
 
@@ -185,7 +185,7 @@ def _require_allowed(debit: LedgerAccount, credit: LedgerAccount, nanos: int, re
     if all(side.is_wallet for side in sides):
         raise AdjustmentError("Move money between wallets in two entries, through suspense.")
     if _Side(debit).template == ledger.RECEIVABLE[0]:
-        raise AdjustmentError("What is owed rises by use alone.")
+        raise AdjustmentError("What is owed does not rise by hand.")
 
 
 def _book(found: Adjustment, actor: User) -> LedgerTransaction:
@@ -231,6 +231,7 @@ def _forgive(found: Adjustment, actor: User) -> LedgerTransaction:
         external_ref=_reference(found),
         actor=actor,
         reason=found.reason,
+        reversal_of=found.reversal_of,
     )
     return booked
 

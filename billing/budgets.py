@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import calendar
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from time import monotonic_ns
@@ -229,6 +230,19 @@ def _load_refs(organization_id: int, api_key_id: int | None, at: datetime) -> Bu
         if is_new:
             found.budgets.set(budget_ids)
     return BudgetRefs(budget_set_id=found.pk, members=members)
+
+
+def load(budget_ids: Iterable[int], *, is_locked: bool = False) -> dict[int, Budget]:
+    """Return budgets by id, with their organizations.
+
+    Args:
+        is_locked: Whether they are locked until the transaction ends: narrow before wide, then by
+            id, as everybody locks them.
+    """
+    found = Budget.objects.select_related("organization").filter(pk__in=set(budget_ids))
+    if is_locked:
+        found = found.select_for_update(of=("self",), no_key=True)
+    return {budget.pk: budget for budget in found.order_by("lock_rank", "id")}
 
 
 def member(budget: Budget) -> Member:

@@ -40,6 +40,23 @@ def insert(model: type[models.Model], columns: tuple[str, ...], rows: Sequence[R
             cursor.executemany(statement, _converted(model, columns, rows))
 
 
+def lock(model: type[models.Model], ids: Sequence[UUID]) -> None:
+    """Lock rows in the order of their ids, until the transaction ends.
+
+    PostgreSQL locks what an UPDATE changes as its plan finds it: two that change the same rows
+    could wait for each other. On SQLite one transaction writes at a time.
+    """
+    if connection.vendor != "postgresql":
+        return
+    quote = connection.ops.quote_name
+    table, found = quote(model._meta.db_table), ", ".join(["%s"] * len(ids))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT FROM {table} WHERE id IN ({found}) ORDER BY id FOR NO KEY UPDATE",
+            ids,
+        )
+
+
 def update(
     model: type[models.Model],
     ids: Sequence[UUID],
@@ -55,10 +72,13 @@ def update(
     quote = connection.ops.quote_name
     sets = ", ".join(f"{quote(column)} = %s" for column in changes)
     where = " AND ".join(f"{quote(column)} = %s" for column in only)
-    statement = (
-        f"UPDATE {quote(model._meta.db_table)} SET {sets} "  # noqa: S608
-        f"WHERE {quote('id')} IN ({', '.join(['%s'] * len(ids))}) AND {where}"
-    )
+    table = quote(model._meta.db_table)
+    found = f"{quote('id')} IN ({', '.join(['%s'] * len(ids))}) AND {where}"
+    if connection.vendor == "postgresql":
+        # Locked before, see `lock`, but in the same statement.
+        locked = f"SELECT {quote('id')} FROM {table} WHERE {found} ORDER BY {quote('id')}"  # noqa: S608
+        found = f"{quote('id')} IN ({locked} FOR NO KEY UPDATE)"
+    statement = f"UPDATE {table} SET {sets} WHERE {found}"  # noqa: S608
     columns = (*changes, *["id"] * len(ids), *only)
     values: Row = (*changes.values(), *ids, *only.values())
     if connection.vendor != "postgresql":

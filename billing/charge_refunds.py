@@ -68,6 +68,8 @@ def refund(
             external_ref=f"{hold.pk}:{number}",
             actor=actor,
             reason=reason,
+            # Of the settlement that booked the charge: with others, so it may be taken back often.
+            reversal_of=hold.settlement.ledger_transaction if hold.settlement else None,
         )
         made = ChargeRefund.objects.create(
             hold=hold,
@@ -105,7 +107,9 @@ def publisher_of(hold: Hold) -> Organization | None:
 
 
 def _lock(hold_id: UUID) -> Hold:
-    wanted = Hold.objects.select_related("usage", "organization", "model_version__model__owner")
+    wanted = Hold.objects.select_related(
+        *("usage", "organization", "model_version__model__owner", "settlement__ledger_transaction")
+    )
     return wanted.select_for_update(of=("self",)).get(pk=hold_id)
 
 

@@ -6,27 +6,15 @@ difference to what the ledger shows is booked. So events may come twice, late, o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from datetime import datetime
+from collections.abc import Iterable, Mapping, Sequence
 
-from django.db.models import F, Q, QuerySet, Sum
-from django.utils import timezone
+from django.db.models import F, Sum
 
-from accounts import audit, mail, organizations
-from accounts.models import AuditEntry, Organization
-from billing import ledger, minor, payment_states, refund_states, wallets
-from billing.models import Dispute, LedgerEntry, LedgerTransaction, TopUp
-from billing.money import decimal_text
+from billing import disputes, ledger, minor, refund_states, wallets
+from billing.models import LedgerEntry, LedgerTransaction, TopUp
 from billing.stripe import objects
 
 KIND = "clawback"
-State = Dispute.State
-_STATES = {
-    "won": State.WON,
-    "lost": State.LOST,
-    "warning_closed": State.WON,
-    "prevented": State.WON,
-}
 _TEMPLATES = {
     "credit": ledger.CREDIT,
     "clearing": ledger.CLEARING,
@@ -36,20 +24,17 @@ _TEMPLATES = {
 
 
 def follow(
-    top_up: TopUp, refunds: Iterable[objects.Refund], disputes: Iterable[objects.Dispute]
+    top_up: TopUp, refunds: Iterable[objects.Refund], found: Sequence[objects.Dispute]
 ) -> None:
     """Book what is still to be taken back, or given back, and freeze who disputes.
 
     Args:
         top_up: Credited and locked, with its organization's wallet.
         refunds: All that Stripe knows of this payment.
-        disputes: All that Stripe knows of this payment.
+        found: All disputes that Stripe knows of this payment.
     """
-    all_disputes = list(disputes)
-    changed = False
-    for dispute in all_disputes:
-        changed |= _note(top_up, dispute)
-    gone = sum(each.net_withdrawn for each in all_disputes) + sum(
+    changed = disputes.follow(top_up, found)
+    gone = disputes.withdrawn(found) + sum(
         each.amount
         for each in refunds
         if each.status not in refund_states.ENDED_BADLY
@@ -125,86 +110,3 @@ def _booked(top_up: TopUp) -> Mapping[str, int]:
         name: sums.get(template[0].format(top_up.organization_id), 0)
         for name, template in _TEMPLATES.items()
     }
-
-
-# Disputes -----------------------------------------------------------------------------------
-
-
-def _note(top_up: TopUp, found: objects.Dispute) -> bool:
-    """Write down a dispute as it is now; returns whether that is news."""
-    for movement in found.balance_transactions:
-        payment_states.book_fee(top_up, movement.id, movement.fee)
-    state = _STATES.get(found.status, State.OPEN)
-    row, is_new = Dispute.objects.select_for_update().get_or_create(
-        pk=found.id,
-        defaults={
-            "top_up": top_up,
-            "state": State.OPEN,
-            "amount_minor": found.amount,
-            "reason": found.reason[:80],
-            "due_at": found.evidence_due_at,
-        },
-    )
-    is_news = is_new or (row.state, row.withdrawn_minor) != (state, found.net_withdrawn)
-    has_ended = row.state == State.OPEN and state != State.OPEN
-    # A bank that only asks takes nothing.
-    takes_money = state != State.WON and not found.status.startswith("warning_")
-    stops = takes_money and (is_new or row.withdrawn_minor == 0 < found.net_withdrawn)
-    row.state, row.withdrawn_minor = state, found.net_withdrawn
-    if has_ended:
-        row.closed_at = timezone.now()
-    row.save()
-    if is_new:
-        _record(top_up, row)
-    if stops:
-        _stop(top_up, row)
-    if has_ended and state == State.WON:
-        _unfreeze(top_up.organization, row)
-    return is_news
-
-
-def _record(top_up: TopUp, dispute: Dispute) -> None:
-    audit.record(
-        None,
-        "dispute.opened",
-        dispute,
-        organization=top_up.organization,
-        reason=dispute.reason,
-        details={"minor": dispute.amount_minor},
-    )
-
-
-def _stop(top_up: TopUp, dispute: Dispute) -> None:
-    """Let the organization spend no more until the dispute is won, or an operator decides."""
-    organization = top_up.organization
-    organizations.set_frozen(organization, True, actor=None, reason=_reason(dispute))
-    nanos = minor.to_nanos(dispute.amount_minor, top_up.currency)
-    mail.queue(
-        f"dispute:{dispute.pk}",
-        mail.owners(organization),
-        "mail/dispute_opened",
-        {"organization": organization.name, "amount": decimal_text(nanos)},
-    )
-
-
-def _reason(dispute: Dispute) -> str:
-    return f"Dispute {dispute.pk}"
-
-
-def _unfreeze(organization: Organization, won: Dispute) -> None:
-    """Let an organization spend again if only disputes had stopped it, and none is left."""
-    frozen = (
-        AuditEntry.objects.filter(organization=organization, action="organization.frozen")
-        .order_by("-pk")
-        .first()
-    )
-    if frozen is None or frozen.actor_id is not None or not frozen.reason.startswith("Dispute "):
-        return
-    if not _unresolved(organization, frozen.at).exclude(pk=won.pk).exists():
-        organizations.set_frozen(organization, False, actor=None, reason=f"{_reason(won)} was won")
-
-
-def _unresolved(organization: Organization, since: datetime) -> QuerySet[Dispute]:
-    return Dispute.objects.filter(top_up__organization=organization).filter(
-        Q(state=State.OPEN) | Q(state=State.LOST, closed_at__gte=since)
-    )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from django.db import connection
-
-from billing.models import Hold
+from billing import bulk
+from billing.models import Hold, Settlement
 
 
 class Finished(NamedTuple):
@@ -48,14 +48,18 @@ _COLUMNS = (
 )
 
 
-def claim(organization_id: int, limit: int) -> list[Finished]:
-    """Lock finished holds of one organization that nobody else settles; of one currency."""
+def waiting(organization_id: int, limit: int) -> list[Finished]:
+    """Return the oldest finished holds of an organization that wait; all of one currency."""
     queue = Hold.objects.unsettled().filter(organization_id=organization_id).order_by("id")
-    if connection.features.has_select_for_update_skip_locked:
-        queue = queue.select_for_update(skip_locked=True, of=("self",))
     found = [Finished(*row) for row in queue.values_list(*_COLUMNS)[:limit]]
     # The rest is settled by the next round.
     return [hold for hold in found if hold.currency == found[0].currency]
+
+
+def mark(hold_ids: Sequence[UUID], settlement: Settlement) -> None:
+    """Say of holds by what they were settled."""
+    changes = {"settlement_id": settlement.pk}
+    bulk.update(Hold, hold_ids, changes, only={"organization_id": settlement.organization_id})
 
 
 def of_settlement(settlement_id: int) -> list[Finished]:

@@ -20,10 +20,10 @@ from accounts.models import ApiKey, Organization
 from billing.models import Hold, UsageRollup
 from billing.models.holds import HoldQuerySet
 from billing.money import decimal_text, parse
+from billing.period_forms import PeriodForm
 from catalog.models import MLModel, ModelVersion
 
 MAX_LIMIT_NANOS = 1_000_000 * 10**9
-DEFAULT_DAYS = 30
 _ID = re.compile(r"[0-9]{1,18}")
 _SOURCES = {"web": Hold.Source.WEB, "training": Hold.Source.TRAINING, "batch": Hold.Source.BATCH}
 
@@ -107,7 +107,7 @@ class LimitForm(forms.Form):
     amount = AmountField(label=_("Monthly limit in USD"))
 
 
-class UsageFilterForm(forms.Form):
+class UsageFilterForm(PeriodForm):
     """Which calls the usage page shows; everything is in the address."""
 
     model = forms.CharField(
@@ -127,43 +127,15 @@ class UsageFilterForm(forms.Form):
         ],
         widget=forms.Select(attrs={"class": "select"}),
     )
-    start = forms.DateField(
-        label=_("From"),
-        required=False,
-        widget=forms.DateInput(attrs={"class": "input", "type": "date"}, format="%Y-%m-%d"),
-    )
-    end = forms.DateField(
-        label=_("To"),
-        required=False,
-        widget=forms.DateInput(attrs={"class": "input", "type": "date"}, format="%Y-%m-%d"),
-    )
 
     def __init__(self, data: Mapping[str, Any], *, organization: Organization) -> None:
         self.organization = organization
-        today = timezone.now().astimezone(UTC).date()
-        # A plain visit shows the period it means.
-        period = {"start": today - timedelta(days=DEFAULT_DAYS - 1), "end": today}
-        super().__init__({**period, **{name: data[name] for name in data}})
+        super().__init__(data)
         self._offer("model", [(path, path) for path in _used_models(organization)], _("All"))
         keys = [(str(key.pk), str(key)) for key in _keys(organization)]
         sources = [("web", gettext("Browser")), ("training", gettext("Training"))]
         sources.append(("batch", gettext("Batch file")))
         self._offer("key", [*keys, *sources], _("All"))
-
-    def clean(self) -> dict[str, Any]:
-        """Refuse a period that ends before it begins."""
-        data = super().clean() or {}
-        start, end = data.get("start"), data.get("end")
-        if start and end and end < start:
-            self.add_error("end", gettext("The period ends before it begins."))
-        return data
-
-    @property
-    def days(self) -> tuple[date, date]:
-        """First and last day of the period, UTC."""
-        data: dict[str, Any] = self.cleaned_data if self.is_valid() else {}
-        end = data.get("end") or timezone.now().astimezone(UTC).date()
-        return data.get("start") or end - timedelta(days=DEFAULT_DAYS - 1), end
 
     def holds(self) -> HoldQuerySet:
         """Return the organization's holds that the filter asks for; none if it is not valid."""

@@ -8,8 +8,9 @@ are given back by billing.settlement, never here, so a run's end writes no share
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -17,38 +18,18 @@ from django.db import connection, transaction
 
 from accounts.errors import MercatoError
 from accounts.keys import Caller
-from billing import budgets, bulk, crashes
-from billing.budgets import BudgetRefs, Member
+from billing import budgets, bulk, crashes, writing
+from billing.budgets import Member
 from billing.errors import CostCeilingError, QuoteExpiredError
 from billing.ids import uuid7
-from billing.models import Hold, Quote, Unit, UsageEvent, UsageOrphan
+from billing.models import Budget, Hold, Quote, Unit, UsageEvent, UsageOrphan
 from billing.money import decimal_text
 from billing.rating import PricePlan, rate
 from billing.refusals import refusal
 from billing.reports import USAGE_COLUMNS, Report, orphan, usage_row
+from billing.reservations import HOLD_COLUMNS, Reservation, hold_row
 
 State = Hold.State
-
-
-@dataclass(frozen=True, slots=True)
-class Reservation:
-    """What is needed to set money aside for one run."""
-
-    organization_id: int
-    price_version_id: int
-    share_version_id: int
-    reserved_nanos: int
-    budgets: BudgetRefs
-    accepted_at: datetime
-    expires_at: datetime
-    source: str
-    currency: str = "usd"
-    api_key_id: int | None = None
-    model_version_id: int | None = None
-    request_id: str = ""
-    # The binding quote it uses up.
-    quote_id: UUID | None = None
-    hold_id: UUID = field(default_factory=uuid7)
 
 
 # Compared by identity: all runs of a batch that have the same caps share one.
@@ -131,26 +112,43 @@ def reserve_together(reservations: Sequence[Reservation]) -> None:
         _admit(reservations)
 
 
-def reserve_many(reservations: Sequence[Reservation]) -> list[Admission | MercatoError]:
+def reserve_many(
+    reservations: Sequence[Reservation], *, is_synced: bool = True
+) -> list[Admission | MercatoError]:
     """Set money aside for many runs in one transaction; what does not fit is refused alone.
+
+    Args:
+        is_synced: Whether the holds must be on the disk before this returns. Not if nobody is told
+            of them: a hold that is lost with the power is lost with all that was set aside for it,
+            its run can no longer be charged, and without the charge there is no answer.
 
     Returns:
         Per reservation, in order: what is left, or why nothing was set aside for it.
     """
     try:
-        with transaction.atomic():
+        with _transaction(is_synced):
             left = _admit(reservations)
+        outcomes = _admissions(reservations, left)
     except MercatoError as error:
         if len(reservations) == 1:
             return [error]
-    else:
-        crashes.point("admit.committed")
-        shared = {one.budgets.budget_set_id: one.budgets.members for one in reservations}
-        admissions = {key: Admission(members, left) for key, members in shared.items()}
-        return [admissions[one.budgets.budget_set_id] for one in reservations]
-    # Together they do not fit: request by request, in the order of arrival. A transaction each,
-    # because locks of several organizations taken one after the other could wait in a circle.
-    return [reserve_many([reservation])[0] for reservation in reservations]
+        # Together they do not fit: request by request, in the order of arrival.
+        with _transaction(is_synced):
+            outcomes = _admit_in_turn(reservations)
+    crashes.point("admit.committed")
+    return outcomes
+
+
+def _transaction(is_synced: bool) -> AbstractContextManager[None]:
+    return transaction.atomic() if is_synced else writing.unsynced()
+
+
+def _admissions(
+    reservations: Sequence[Reservation], left: Mapping[int, tuple[int, int]]
+) -> list[Admission | MercatoError]:
+    shared = {one.budgets.budget_set_id: one.budgets.members for one in reservations}
+    admissions = {key: Admission(members, left) for key, members in shared.items()}
+    return [admissions[one.budgets.budget_set_id] for one in reservations]
 
 
 # Not through the ORM: building the statement would cost more than running it.
@@ -165,10 +163,11 @@ _RESERVE = """
 
 
 def _admit(reservations: Sequence[Reservation]) -> dict[int, tuple[int, int]]:
+    """Set money aside for all of them; returns what is left in each budget, see Admission."""
     needed: dict[Member, int] = defaultdict(int)
     for reservation in reservations:
         for member in reservation.budgets.members:
-            needed[member] += 1 if member.unit == Unit.CALLS else reservation.reserved_nanos
+            needed[member] += _need(reservation, member)
     left: dict[int, tuple[int, int]] = {}
     # In the order in which everybody locks budgets: narrow before wide.
     with connection.cursor() as cursor:
@@ -176,54 +175,71 @@ def _admit(reservations: Sequence[Reservation]) -> dict[int, tuple[int, int]]:
             cursor.execute(_RESERVE, [amount, member.budget_id, amount])
             row = cursor.fetchone()
             if row is None:
-                raise refusal(member, amount, needed)
+                raise refusal(member, amount, budgets.load(one.budget_id for one in needed))
             left[member.budget_id] = row
-    crashes.point("admit.reserved")
-    bulk.insert(Hold, _HOLD_COLUMNS, [_hold(reservation) for reservation in reservations])
+    _store(reservations)
     for reservation in reservations:
-        if reservation.quote_id is not None:
-            _use_quote(reservation, reservation.quote_id)
+        _use_quote(reservation)
     crashes.point("admit.stored")
     return left
 
 
-def _use_quote(reservation: Reservation, quote_id: UUID) -> None:
+def _need(reservation: Reservation, member: Member) -> int:
+    return 1 if member.unit == Unit.CALLS else reservation.reserved_nanos
+
+
+def _store(reservations: Sequence[Reservation]) -> None:
+    crashes.point("admit.reserved")
+    bulk.insert(Hold, HOLD_COLUMNS, [hold_row(one) for one in reservations])
+
+
+def _admit_in_turn(reservations: Sequence[Reservation]) -> list[Admission | MercatoError]:
+    """Set money aside for those that fit, in the order of arrival; the rest is refused.
+
+    All budgets of the batch are locked first, in the order in which everybody locks them: locks
+    of several organizations taken one after the other could wait in a circle.
+    """
+    wanted = (member for one in reservations for member in one.budgets.members)
+    locked = budgets.load((member.budget_id for member in wanted), is_locked=True)
+    refusals = [_take(reservation, locked) for reservation in reservations]
+    Budget.objects.bulk_update(locked.values(), ["held"])
+    fitting = [one for one, error in zip(reservations, refusals, strict=True) if error is None]
+    _store(fitting)
+    crashes.point("admit.stored")
+    left = {budget.pk: (budget.available, budget.limit) for budget in locked.values()}
+    admissions = iter(_admissions(fitting, left))
+    return [error or next(admissions) for error in refusals]
+
+
+def _take(reservation: Reservation, locked: Mapping[int, Budget]) -> MercatoError | None:
+    """Count a run in its budgets, which are locked; returns why it does not fit."""
+    members = reservation.budgets.members
+    mine = {member.budget_id: locked[member.budget_id] for member in members}
+    for member in members:
+        budget, need = mine[member.budget_id], _need(reservation, member)
+        if budget.organization.is_frozen or budget.available < need:
+            return refusal(member, need, mine)
+    try:
+        _use_quote(reservation)
+    except QuoteExpiredError as error:
+        return error
+    for member in members:
+        mine[member.budget_id].held += _need(reservation, member)
+    return None
+
+
+def _use_quote(reservation: Reservation) -> None:
     """A quote is good for one run; the run and its use are one transaction."""
+    if reservation.quote_id is None:
+        return
     used = Quote.objects.filter(
-        pk=quote_id,
+        pk=reservation.quote_id,
         organization_id=reservation.organization_id,
         hold=None,
         expires_at__gt=reservation.accepted_at,
     ).update(hold_id=reservation.hold_id)
     if not used:
         raise QuoteExpiredError("This quote has expired or was used. Nothing was charged.")
-
-
-_HOLD_COLUMNS = (
-    *("id", "organization_id", "api_key_id", "model_version_id", "price_version_id"),
-    *("share_version_id", "budget_set_id", "currency", "source", "request_id", "state"),
-    *("reserved_nanos", "failure", "accepted_at", "expires_at"),
-)
-
-
-def _hold(reservation: Reservation) -> tuple[object, ...]:
-    return (
-        reservation.hold_id,
-        reservation.organization_id,
-        reservation.api_key_id,
-        reservation.model_version_id,
-        reservation.price_version_id,
-        reservation.share_version_id,
-        reservation.budgets.budget_set_id,
-        reservation.currency,
-        reservation.source,
-        reservation.request_id,
-        State.AUTHORISED.value,
-        reservation.reserved_nanos,
-        "",
-        reservation.accepted_at,
-        reservation.expires_at,
-    )
 
 
 def capture(report: Report) -> bool:
@@ -238,14 +254,12 @@ def capture_many(reports: Sequence[Report]) -> list[bool]:
         Per report, in order: True, or False if its hold had ended before (nothing is charged;
         the report is kept as an orphan).
     """
-    charged = [report for report in reports if report.is_captured]
-    voided = [report for report in reports if not report.is_captured]
     # No savepoint inside a caller's transaction: a failure here ends that as well.
     with transaction.atomic(savepoint=False):
-        ended = _end_captured(charged) | _end_voided(voided)
+        ended = _end_all(reports)
         crashes.point("capture.ended")
-        used = [usage_row(report) for report in charged if report.hold_id in ended]
-        bulk.insert(UsageEvent, USAGE_COLUMNS, used)
+        charged = [one for one in reports if one.is_captured and one.hold_id in ended]
+        bulk.insert(UsageEvent, USAGE_COLUMNS, [usage_row(report) for report in charged])
         late = [report for report in reports if report.hold_id not in ended]
         if late:
             UsageOrphan.objects.bulk_create(orphan(report) for report in late)
@@ -254,36 +268,26 @@ def capture_many(reports: Sequence[Report]) -> list[bool]:
     return [report.hold_id in ended for report in reports]
 
 
-def _end_captured(reports: Sequence[Report]) -> set[UUID]:
-    by_cost: dict[tuple[int, str], list[Report]] = defaultdict(list)
+def _end_all(reports: Sequence[Report]) -> set[UUID]:
+    """End those holds that are still open, in a statement per way to end; returns which."""
+    alike: dict[tuple[str, int | None, str], list[UUID]] = defaultdict(list)
     for report in reports:
-        by_cost[report.cost_nanos, report.failure].append(report)
-    ended: set[UUID] = set()
-    for (cost, failure), group in by_cost.items():
-        ended |= _end(
-            (report.hold_id for report in group),
-            state=State.CAPTURED.value,
-            captured_nanos=cost,
-            failure=failure,
+        way = (
+            (State.CAPTURED.value, report.cost_nanos, report.failure)
+            if report.is_captured
+            else (State.VOIDED.value, None, report.failure or report.outcome)
         )
+        alike[way].append(report.hold_id)
+    if len(alike) > 1:
+        bulk.lock(Hold, [report.hold_id for report in reports])
+    ended: set[UUID] = set()
+    for (state, captured, failure), ids in alike.items():
+        ended |= _end(ids, state=state, captured_nanos=captured, failure=failure)
     return ended
 
 
-def _end_voided(reports: Sequence[Report]) -> set[UUID]:
-    by_failure: dict[str, list[Report]] = defaultdict(list)
-    for report in reports:
-        by_failure[report.failure or report.outcome].append(report)
-    ended: set[UUID] = set()
-    for failure, group in by_failure.items():
-        ended |= _end(
-            (report.hold_id for report in group), state=State.VOIDED.value, failure=failure
-        )
-    return ended
-
-
-def _end(hold_ids: Iterable[UUID], **changes: object) -> set[UUID]:
+def _end(ids: Sequence[UUID], **changes: object) -> set[UUID]:
     """End those holds that are still open, in one statement; returns which."""
-    ids = list(hold_ids)
     changes["finished_at"] = datetime.now(UTC)
     if bulk.update(Hold, ids, changes, only={"state": State.AUTHORISED.value}) == len(ids):
         return set(ids)
@@ -298,9 +302,12 @@ def void(hold_id: UUID, failure: str) -> bool:
 
 def void_many(hold_ids: Sequence[UUID], failure: str) -> int:
     """End holds without a charge; returns how many were still open."""
-    return Hold.objects.filter(pk__in=hold_ids, state=State.AUTHORISED).update(
-        state=State.VOIDED, failure=failure, finished_at=datetime.now(UTC)
-    )
+    changes = {
+        "state": State.VOIDED.value,
+        "failure": failure,
+        "finished_at": datetime.now(UTC),
+    }
+    return bulk.update(Hold, hold_ids, changes, only={"state": State.AUTHORISED.value})
 
 
 def extend(hold_id: UUID, expires_at: datetime) -> bool:
@@ -320,6 +327,10 @@ def expire_due(limit: int = 1000) -> int:
     if not due:
         return 0
     crashes.point("expire.found")
-    return Hold.objects.filter(pk__in=due, state=State.AUTHORISED, expires_at__lt=now).update(
-        state=State.EXPIRED, failure="worker_lost", finished_at=now
-    )
+    with transaction.atomic():
+        bulk.lock(Hold, due)
+        # One that was kept alive or ended in between is left alone.
+        open_still = Hold.objects.filter(pk__in=due, state=State.AUTHORISED, expires_at__lt=now)
+        ended = open_still.update(state=State.EXPIRED, failure="worker_lost", finished_at=now)
+        crashes.point("expire.ended")
+    return ended

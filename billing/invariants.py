@@ -14,6 +14,7 @@ from billing.checks.books import (
 from billing.checks.caps import caps_are_kept, held_is_open_holds, posted_is_captured_holds
 from billing.checks.invoices import (
     buckets_are_cut_as_reported,
+    disputed_invoices_are_booked,
     invoices_are_frozen,
     numbers_have_no_gaps,
 )
@@ -65,6 +66,7 @@ CHECKS: tuple[Check, ...] = (
     buckets_are_cut_as_reported,
     invoices_are_frozen,
     numbers_have_no_gaps,
+    disputed_invoices_are_booked,
     guards_are_in_place,
 )
 

@@ -1,10 +1,10 @@
-"""What Stripe's webhooks about invoices, credit notes and subscriptions do here."""
+"""What Stripe's webhooks about invoices, their payments and subscriptions do here."""
 
 from __future__ import annotations
 
 from accounts import audit
 from billing import invoice_payments, periods, postpaid, webhooks
-from billing.models import BillingPeriod, Invoice, StripeEvent, Wallet
+from billing.models import BillingPeriod, Invoice, StripeEvent, TopUp, Wallet
 from billing.stripe import client, objects
 
 
@@ -36,6 +36,31 @@ def _note(event: StripeEvent) -> invoice_payments.Facts:
 def follow_note(event: StripeEvent, facts: invoice_payments.Facts) -> None:
     """Book a correction, or take it back."""
     invoice_payments.apply(facts)
+
+
+def _disputed(event: StripeEvent) -> invoice_payments.Facts | None:
+    """Read the invoice that a disputed payment has paid; None if it is none of ours (yet)."""
+    gateway = client.gateway()
+    intent = gateway.retrieve_dispute(event.object_id).payment_intent
+    if not intent or TopUp.objects.filter(payment_intent=intent).exists():
+        return None
+    found = gateway.invoice_of(intent)
+    known = Invoice.objects.filter(stripe_invoice=found).exclude(stripe_invoice="")
+    return invoice_payments.look(found) if known.exists() else None
+
+
+@webhooks.handles(
+    "charge.dispute.created",
+    "charge.dispute.updated",
+    "charge.dispute.funds_withdrawn",
+    "charge.dispute.funds_reinstated",
+    "charge.dispute.closed",
+    fetch=_disputed,
+)
+def follow_dispute(event: StripeEvent, facts: invoice_payments.Facts | None) -> None:
+    """Let an invoice whose payment a bank takes back be owed again."""
+    if facts is not None:
+        invoice_payments.apply(facts)
 
 
 @webhooks.handles("invoice.payment_failed", fetch=_look)

@@ -1,4 +1,4 @@
-"""What becomes of an invoice: paid, given up, corrected. Each takes what is owed off once.
+"""What becomes of an invoice: paid, given up, corrected, disputed. Each is booked once.
 
 Whoever learns that an invoice may have changed reads all of it at Stripe (`look`), and lets it take
 effect in one transaction (`apply`): order and number of webhooks do not matter.
@@ -14,9 +14,10 @@ from django.db import transaction
 from django.utils import timezone
 
 from accounts import audit
-from billing import crashes, credit_notes, ledger, minor, wallets
-from billing.models import Invoice, LedgerAccount
-from billing.receivables import account, net_of, take_off, write_off
+from billing import crashes, credit_notes, invoice_disputes, ledger, minor, stripe_fees, wallets
+from billing.models import Invoice
+from billing.receivables import account, net_of, settle, to_credit, write_off
+from billing.staleness import StaleError, until_fresh
 from billing.stripe import client, objects
 from billing.stripe.errors import StripeCallError
 
@@ -32,25 +33,33 @@ class Facts:
         invoice: As it is now.
         notes: All its credit notes, those that were voided too.
         payments: The payments it was paid with.
+        disputes: All disputes of these payments.
+        revision: The invoice's here, before Stripe was asked.
     """
 
     invoice: objects.Invoice
     notes: Sequence[objects.CreditNote]
     payments: Sequence[objects.PaymentIntent]
+    disputes: Sequence[objects.Dispute] = ()
+    revision: int = 0
 
 
 def look(stripe_invoice: str) -> Facts:
-    """Read an invoice at Stripe, with its credit notes and payments.
+    """Read an invoice at Stripe, with its credit notes, payments and their disputes.
 
     Raises:
         StripeCallError: Stripe did not answer, or does not know it.
     """
     gateway = client.gateway()
+    known = Invoice.objects.filter(stripe_invoice=stripe_invoice).only("revision").first()
+    revision = known.revision if known else 0
     notes = gateway.list_credit_notes(invoice=stripe_invoice)
     # Last, so that an invoice that is paid has all the notes that made it so.
     found = gateway.retrieve_invoice(stripe_invoice)
     paid = gateway.invoice_payments(stripe_invoice) if found.amount_paid else []
-    return Facts(found, notes, [gateway.retrieve_payment_intent(intent) for intent in paid])
+    payments = [gateway.retrieve_payment_intent(intent) for intent in paid]
+    disputes = [each for intent in paid for each in gateway.list_disputes(payment_intent=intent)]
+    return Facts(found, notes, payments, disputes, revision)
 
 
 def refresh(invoice: Invoice) -> None:
@@ -58,8 +67,9 @@ def refresh(invoice: Invoice) -> None:
 
     Raises:
         StripeCallError: Stripe did not answer.
+        StaleError: It changes faster than it can be read.
     """
-    apply(look(invoice.stripe_invoice))
+    until_fresh(lambda: apply(look(invoice.stripe_invoice)))
 
 
 def refresh_open(limit: int = 100) -> int:
@@ -69,7 +79,7 @@ def refresh_open(limit: int = 100) -> int:
     for invoice in waiting[:limit]:
         try:
             refresh(invoice)
-        except StripeCallError:
+        except (StripeCallError, StaleError):
             continue
         asked += 1
     return asked
@@ -79,6 +89,9 @@ def apply(facts: Facts) -> Invoice | None:
     """Let what Stripe says take effect, once; None if the invoice is none of ours (yet).
 
     An invoice that the close of its month has not written yet is asked about again then.
+
+    Raises:
+        StaleError: Somebody else has let a dispute take effect since it was read.
     """
     known = Invoice.objects.filter(stripe_invoice=facts.invoice.id).first()
     if known is None or not facts.invoice.id:
@@ -86,6 +99,8 @@ def apply(facts: Facts) -> Invoice | None:
     with transaction.atomic():
         wallets.lock(known.organization)
         invoice = Invoice.objects.select_for_update().get(pk=known.pk)
+        if invoice.revision != facts.revision:
+            raise StaleError(f"{invoice} is at {invoice.revision}, not {facts.revision}")
         credit_notes.follow(invoice, facts.notes)
         if facts.invoice.status == "paid" and invoice.state in _UNPAID:
             _pay(invoice, facts.invoice)
@@ -95,6 +110,7 @@ def apply(facts: Facts) -> Invoice | None:
             _give_up(invoice, State.UNCOLLECTIBLE)
         for payment in facts.payments:
             _book_fee(invoice, payment)
+        invoice_disputes.follow(invoice, facts.disputes)
         crashes.point("invoice.applied")
     return invoice
 
@@ -122,44 +138,12 @@ def _pay(invoice: Invoice, paid: objects.Invoice) -> None:
             reason=invoice.number,
         )
     elif net:
-        surplus = _surplus(invoice, net * coin)
+        # Stripe rounds a month to whole coins, and may have rounded up.
+        reference = invoice.stripe_invoice
+        surplus = to_credit(invoice, net * coin, kind="invoice_surplus", external_ref=reference)
         entries[account(ledger.CLEARING, invoice)] -= surplus
-        _book(invoice, net * coin - surplus, entries)
+        settle(invoice, net * coin - surplus, entries, kind="invoice_paid", external_ref=reference)
     _move(invoice, State.PAID, paid_at=paid.paid_at or timezone.now())
-
-
-def _book(invoice: Invoice, nanos: int, entries: dict[LedgerAccount, int]) -> None:
-    reference = invoice.stripe_invoice
-    if nanos:
-        take_off(invoice, nanos, entries, kind="invoice_paid", external_ref=reference)
-    elif any(entries.values()):
-        # Nothing was owed: the tax remains.
-        ledger.post(
-            "invoice_paid",
-            reference,
-            entries,
-            organization=invoice.organization,
-            reason=invoice.number,
-        )
-
-
-def _surplus(invoice: Invoice, nanos: int) -> int:
-    """Turn what is paid beyond what is owed into paid credit; a part of a coin at most.
-
-    Stripe rounds a month to whole coins, and may have rounded up.
-    """
-    organization = invoice.organization
-    surplus = max(nanos - wallets.lock(organization).owed_nanos, 0)
-    if surplus:
-        wallets.add_paid(
-            organization,
-            surplus,
-            {account(ledger.CLEARING, invoice): surplus},
-            kind="invoice_surplus",
-            external_ref=invoice.stripe_invoice,
-            reason=invoice.number,
-        )
-    return surplus
 
 
 def _give_up(invoice: Invoice, state: Invoice.State) -> None:
@@ -182,18 +166,7 @@ def _move(invoice: Invoice, state: Invoice.State, paid_at: datetime | None = Non
 
 
 def _book_fee(invoice: Invoice, payment: objects.PaymentIntent) -> None:
-    """Book what Stripe kept of a payment, once per movement of our balance."""
-    fee, movement = payment.fee, payment.balance_transaction_id
-    if not fee or not movement:
-        return
-    nanos = minor.to_nanos(fee, invoice.currency)
-    ledger.post(
-        "stripe_fee",
-        movement,
-        {
-            account(ledger.FEES, invoice): nanos,
-            account(ledger.CLEARING, invoice): -nanos,
-        },
-        organization=invoice.organization,
-        details={"invoice": invoice.number, "charge": payment.charge_id},
-    )
+    """Book what Stripe kept of a payment."""
+    about = {"invoice": invoice.number, "charge": payment.charge_id}
+    movement, fee = payment.balance_transaction_id, payment.fee or 0
+    stripe_fees.book(invoice.organization, invoice.currency, movement, fee, about)

@@ -104,28 +104,3 @@ def decline(top_up: TopUp, why: str, intent_id: str = "") -> None:
             "needs_person": why == "authentication_required",
         },
     )
-
-
-def book_fee(top_up: TopUp, movement: str, fee: int) -> None:
-    """Book a fee of Stripe's, once per movement of our balance.
-
-    In the book of the organization: the chain of another book is not locked after its wallet.
-
-    Args:
-        top_up: Locked, with its organization's wallet.
-        movement: Stripe's id of the balance transaction.
-        fee: Coins; negative if Stripe gave one back.
-    """
-    if not fee or not movement:
-        return
-    nanos = minor.to_nanos(fee, top_up.currency)
-    ledger.post(
-        "stripe_fee",
-        movement,
-        {
-            ledger.account(ledger.FEES, currency=top_up.currency): nanos,
-            ledger.account(ledger.CLEARING, currency=top_up.currency): -nanos,
-        },
-        organization=top_up.organization,
-        details={"top_up": str(top_up.pk), "charge": top_up.charge},
-    )

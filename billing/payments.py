@@ -12,17 +12,13 @@ from uuid import UUID
 
 from django.db import transaction
 
-from billing import clawback, customers, payment_states, refund_states, wallets
+from billing import clawback, customers, payment_states, refund_states, stripe_fees, wallets
 from billing.models import TopUp
+from billing.staleness import StaleError, until_fresh
 from billing.stripe import client, objects
 from billing.stripe.errors import RejectedError
 
-_ATTEMPTS = 3
 State = TopUp.State
-
-
-class StaleError(Exception):
-    """What was read at Stripe is older than what is known here: read it again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,19 +151,16 @@ def sync(read: Callable[[], Facts | None]) -> TopUp | None:
         StripeCallError: Stripe did not answer.
         StaleError: It changes faster than it can be read.
     """
-    for attempt in range(_ATTEMPTS):
+
+    def act() -> TopUp | None:
         facts = read()
         if facts is None:
             return None
-        try:
-            apply(facts)
-        except StaleError:
-            if attempt == _ATTEMPTS - 1:
-                raise
-            continue
+        apply(facts)
         facts.top_up.refresh_from_db()
         return facts.top_up
-    return None
+
+    return until_fresh(act)
 
 
 def apply(facts: Facts) -> None:
@@ -235,7 +228,9 @@ def _complete(top_up: TopUp, intent: objects.PaymentIntent | None) -> None:
     if not top_up.charge:
         top_up.payment_intent, top_up.charge = intent.id, intent.charge_id
         top_up.save(update_fields=["payment_intent", "charge"])
-    payment_states.book_fee(top_up, intent.balance_transaction_id, intent.fee or 0)
+    about = {"top_up": str(top_up.pk), "charge": top_up.charge}
+    movement, fee = intent.balance_transaction_id, intent.fee or 0
+    stripe_fees.book(top_up.organization, top_up.currency, movement, fee, about)
 
 
 # A payment that nobody will try again.

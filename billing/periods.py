@@ -20,6 +20,7 @@ from accounts.models import User
 from billing import crashes, drafts, invoice_payments, invoices, meters, months, stripe_ops
 from billing.drafts import Blocked, Wait
 from billing.models import BillingPeriod, Hold, Invoice, MeterBucket, MeterReport
+from billing.staleness import until_fresh
 from billing.stripe import objects
 from billing.stripe.errors import StripeCallError
 
@@ -181,10 +182,14 @@ def _follow_invoice(period: BillingPeriod, *, is_accepted: bool = False) -> None
     invoice = Invoice.objects.filter(period=period).first()
     if invoice is None:
         return
-    facts = invoice_payments.look(invoice.stripe_invoice)
-    if facts.invoice.total != invoice.total_minor and not is_accepted:
-        raise Blocked("Stripe's invoice has another total now than the one that was written.")
-    invoice_payments.apply(facts)
+
+    def act() -> None:
+        facts = invoice_payments.look(invoice.stripe_invoice)
+        if facts.invoice.total != invoice.total_minor and not is_accepted:
+            raise Blocked("Stripe's invoice has another total now than the one that was written.")
+        invoice_payments.apply(facts)
+
+    until_fresh(act)
 
 
 _STEPS: dict[str, Callable[[BillingPeriod, datetime], None]] = {

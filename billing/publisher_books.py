@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from django.db.models import F, Sum
 
 from billing import ledger, minor
+from billing.checks.trouble import Trouble
 from billing.models import ChargeRefund, Earning, Hold, LedgerEntry, Payout, UsageEvent
 
 # Entries by hand, which no row of a publisher explains.
@@ -58,7 +59,7 @@ def _differ(name: str, said: Mapping[int, int], booked: Mapping[int, int]) -> li
     ]
 
 
-def earnings_are_shares() -> list[str]:
+def earnings_are_shares() -> list[Trouble]:
     """What a settlement earned a publisher is the sum of the shares of its charges."""
     shares = UsageEvent.objects.filter(
         hold__settlement__isnull=False, model_version__isnull=False, publisher_nanos__gt=0
@@ -76,7 +77,14 @@ def earnings_are_shares() -> list[str]:
         )
     }
     return [
-        f"publisher {key[0]}, settlement {key[1]}: earned {earned.get(key)}, shares {said.get(key)}"
+        Trouble(
+            f"earning:{key[0]}:{key[1]}",
+            f"publisher {key[0]}, settlement {key[1]}: "
+            f"earned {earned.get(key)}, shares {said.get(key)}",
+            key[0],
+            said.get(key),
+            earned.get(key),
+        )
         for key in sorted(said.keys() | earned.keys())
         if said.get(key) != earned.get(key)
     ]
@@ -92,15 +100,20 @@ def refunds_are_within_charges() -> list[str]:
     return [f"hold {hold.pk}: more was given back than was charged" for hold in over]
 
 
-def payouts_are_booked() -> list[str]:
+def payouts_are_booked() -> list[Trouble]:
     """A payout is booked with its amount, and a refused one was taken back."""
     found = []
-    for payout in Payout.objects.select_related("ledger_transaction__reversed_by"):
+    for payout in Payout.objects.select_related("ledger_transaction"):
         booked = payout.ledger_transaction
         entries = sorted(booked.entries.values_list("amount_nanos", flat=True))
         if entries != [-payout.amount_nanos, payout.amount_nanos]:
-            found.append(f"payout {payout.pk} is booked with another amount")
-        is_back = hasattr(booked, "reversed_by")
+            found.append(_payout(payout, "is booked with another amount"))
+        is_back = booked.reversals.exists()
         if is_back != (payout.state == Payout.State.FAILED):
-            found.append(f"payout {payout.pk} is {payout.state}, its booking says otherwise")
+            found.append(_payout(payout, f"is {payout.state}, its booking says otherwise"))
     return found
+
+
+def _payout(payout: Payout, what: str) -> Trouble:
+    text = f"payout {payout.pk} {what}"
+    return Trouble(f"payout:{payout.pk}", text, payout.organization_id)

@@ -28,7 +28,7 @@ from billing.models import (
     Settlement,
     UsageEvent,
 )
-from billing.rating import PricePlan
+from billing.rating import BATCH, PricePlan
 
 # A request id is looked for among the calls of so many days: it has no index of its own.
 REQUEST_DAYS = timedelta(days=31)
@@ -122,6 +122,11 @@ class Receipt:
         if self.call.is_open:
             return "open"
         return "settled" if self.settlement else "pending"
+
+    @property
+    def discount_bps(self) -> int:
+        """How much less than a call its lines cost: the row of a file has a discount."""
+        return self.hold.price_version.batch_discount_bps if self.hold.source == BATCH else 0
 
     @property
     def is_ceiling(self) -> bool:
@@ -222,7 +227,7 @@ def _is_rated(receipt: Receipt) -> bool | None:
     if receipt.price_nanos is None:
         return False
     uncapped = rating.share(receipt.price_nanos, receipt.percent)
-    publisher = usage.cost_nanos * hold.share_version.publisher_bps // 10_000
+    publisher = usage.cost_nanos * hold.publisher_bps // 10_000
     return (
         usage.uncapped_nanos == uncapped
         and usage.cost_nanos == hold.captured_nanos == min(uncapped, hold.reserved_nanos)

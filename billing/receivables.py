@@ -39,6 +39,47 @@ def take_off(
         )
 
 
+def settle(
+    invoice: Invoice,
+    nanos: int,
+    entries: dict[LedgerAccount, int],
+    *,
+    kind: str,
+    external_ref: str,
+) -> None:
+    """Take what is owed off, with its tax; if nothing was owed, what remains of the entries."""
+    if nanos:
+        take_off(invoice, nanos, entries, kind=kind, external_ref=external_ref)
+    elif any(entries.values()):
+        ledger.post(
+            kind,
+            external_ref,
+            entries,
+            organization=invoice.organization,
+            reason=invoice.number,
+        )
+
+
+def to_credit(invoice: Invoice, nanos: int, *, kind: str, external_ref: str) -> int:
+    """Turn what comes in beyond what is owed into paid credit, once; returns how much that is.
+
+    Args:
+        nanos: What comes in for the invoice, without tax.
+    """
+    organization = invoice.organization
+    surplus = max(nanos - wallets.lock(organization).owed_nanos, 0)
+    if surplus:
+        wallets.add_paid(
+            organization,
+            surplus,
+            {account(ledger.CLEARING, invoice): surplus},
+            kind=kind,
+            external_ref=external_ref,
+            reason=invoice.number,
+        )
+    return surplus
+
+
 def write_off(invoice: Invoice, net: int, *, kind: str, external_ref: str) -> None:
     """Give up what nobody will pay, as far as it is owed; `net` in coins, without tax."""
     owed = wallets.lock(invoice.organization).owed_nanos

@@ -16,7 +16,7 @@ from accounts import audit
 from accounts.errors import ConflictError
 from accounts.models import User
 from billing import invariants
-from billing.checks import stripe_books, stripe_facts
+from billing.checks import lateness, stripe_books, stripe_facts
 from billing.checks.trouble import Trouble
 from billing.models import Finding, ReconciliationRun
 from billing.snapshots import one_snapshot
@@ -62,6 +62,8 @@ def run(requested_by: User | None = None) -> ReconciliationRun:
 def _results(facts: stripe_facts.Facts | None) -> Iterable[Result]:
     for check in invariants.CHECKS:
         yield Result(check.__name__, [_plain(each) for each in check()])
+    for late in lateness.CHECKS:
+        yield Result(late.__name__, late())
     if facts is not None:
         for asked in stripe_books.STRIPE_CHECKS:
             yield Result(asked.__name__, asked(facts))

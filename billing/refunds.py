@@ -19,6 +19,7 @@ from billing import budgets, minor, payments, refund_states, stripe_ops, wallets
 from billing.errors import CreditRefundError
 from billing.models import Budget, CreditRefund, Dispute, TopUp, Wallet
 from billing.money import decimal_text
+from billing.staleness import StaleError
 from billing.stripe import client, objects
 from billing.stripe.errors import RejectedError, StripeCallError
 
@@ -171,7 +172,7 @@ def _learn(top_up: TopUp) -> None:
     """Let take effect what Stripe says now; if it does not answer, its webhook will."""
     try:
         payments.sync(lambda: payments.of_intent(top_up.payment_intent, is_thorough=True))
-    except (StripeCallError, payments.StaleError):
+    except (StripeCallError, StaleError):
         return
 
 

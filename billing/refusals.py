@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from accounts.errors import MercatoError
@@ -13,14 +13,13 @@ from billing.models import Budget, Unit
 from billing.money import decimal_text
 
 
-def refusal(member: Member, needed: int, members: Iterable[Member] = ()) -> MercatoError:
+def refusal(member: Member, needed: int, found: Mapping[int, Budget]) -> MercatoError:
     """Return why `needed` nanos or calls could not be set aside.
 
     Args:
-        members: All budgets of the run; their state goes into the headers.
+        found: All budgets of the run by id, with their organization; their state goes into the
+            headers.
     """
-    wanted = {member.budget_id, *(one.budget_id for one in members)}
-    found = Budget.objects.select_related("organization").in_bulk(wanted)
     budget = found[member.budget_id]
     if budget.organization.is_frozen:
         return OrganizationFrozenError("An operator has frozen this organization.")

@@ -22,6 +22,7 @@ from billing import budgets, customers, ids, minor, payment_states, payments, st
 from billing.errors import TopUpError
 from billing.models import AutoReload, Budget, StripeOp, TopUp
 from billing.money import decimal_text
+from billing.staleness import StaleError
 from billing.stripe import client, objects
 from billing.stripe.errors import RejectedError, StripeCallError
 
@@ -141,7 +142,7 @@ def run_due(limit: int = 100) -> int:
 def _try(top_up: TopUp) -> bool:
     try:
         return charge(top_up)
-    except (StripeCallError, stripe_ops.OutcomeUnknownError, payments.StaleError) as error:
+    except (StripeCallError, stripe_ops.OutcomeUnknownError, StaleError) as error:
         # Still pending, asked again in the next round; the others must not wait for it.
         log.warning("automatic top-up %s: %s", top_up.pk, error)
         return False

@@ -6,6 +6,8 @@ from typing import Any
 
 from rest_framework import serializers
 
+from accounts.durations import MillisecondsField
+
 
 class LimitSerializer(serializers.Serializer[object]):
     """A spending limit and what is left of its running window."""
@@ -53,8 +55,8 @@ class UsageSerializer(serializers.Serializer[object]):
     failure = serializers.CharField(allow_null=True)
     rows = serializers.IntegerField()
     compute_ms = serializers.IntegerField()
-    queue_ms = serializers.FloatField(allow_null=True)
-    run_ms = serializers.FloatField(allow_null=True)
+    queue_ms = MillisecondsField(allow_null=True)
+    run_ms = MillisecondsField(allow_null=True)
     cost = serializers.CharField()
     currency = serializers.CharField()
     receipt = serializers.CharField()

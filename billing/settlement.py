@@ -1,13 +1,16 @@
 """The settler: finished holds → budgets, journal, rollups. The only place that moves `held`.
 
 What a hold changes is written in the one transaction that marks it as settled, so several settlers
-may run and be killed at any line. Locks, in this order: holds, wallet, book, budgets.
+may run and be killed at any line. On SQLite nobody else writes during that transaction, so all
+that can be is read and worked out before; under the wallet's lock it is still right if nobody has
+settled anything of the organization since. Locks, in this order: wallet, book, budgets, holds.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from django.db import transaction
 from django.db.models import F
@@ -34,29 +37,48 @@ def settle() -> int:
 
 def settle_organization(organization_id: int) -> int:
     """Settle up to BATCH finished holds of one organization in one transaction."""
+    organization = Organization.objects.get(pk=organization_id)
+    while True:
+        # Before the holds: who settles some of them afterwards is noticed.
+        before = _last(organization)
+        holds = finished.waiting(organization_id, BATCH)
+        if not holds or _settle(organization, before, holds):
+            return len(holds)
+
+
+def _settle(
+    organization: Organization, before: Settlement | None, holds: Sequence[Finished]
+) -> bool:
+    """Settle holds; False if another settler has settled since `before`, some of these perhaps."""
+    # All that can be worked out is, before anybody has to wait for it.
+    settlement = _work_out(organization, before, holds)
+    moved, hours = _moved(holds), rollups.by_hour(organization, holds)
+    ids = [hold.hold_id for hold in holds]
     with transaction.atomic():
-        holds = finished.claim(organization_id, BATCH)
-        if not holds:
-            return 0
-        crashes.point("settle.claimed")
-        organization = Organization.objects.get(pk=organization_id)
         wallet = wallets.lock(organization)
-        settlement = _open(organization, holds)
+        if _last(organization) != before:
+            return False
+        crashes.point("settle.claimed")
+        settlement.save(force_insert=True)
         crashes.point("settle.opened")
         bookings.book(settlement, wallet, holds)
         crashes.point("settle.booked")
-        moved = _release(holds)
-        rollups.add(organization, holds)
-        alerts.raise_for(moved)
-        Hold.objects.filter(pk__in=[hold.hold_id for hold in holds]).update(settlement=settlement)
+        alerts.raise_for(_release(moved))
+        rollups.add(hours)
+        finished.mark(ids, settlement)
         crashes.point("settle.marked")
     crashes.point("settle.committed")
-    return len(holds)
+    return True
 
 
-def _open(organization: Organization, holds: Sequence[Finished]) -> Settlement:
-    before = Settlement.objects.filter(organization=organization).order_by("-pk").first()
-    return Settlement.objects.create(
+def _last(organization: Organization) -> Settlement | None:
+    return Settlement.objects.filter(organization=organization).order_by("-pk").first()
+
+
+def _work_out(
+    organization: Organization, before: Settlement | None, holds: Sequence[Finished]
+) -> Settlement:
+    return Settlement(
         organization=organization,
         currency=holds[0].currency,
         hold_count=len(holds),
@@ -66,12 +88,15 @@ def _open(organization: Organization, holds: Sequence[Finished]) -> Settlement:
     )
 
 
-def _release(holds: Sequence[Finished]) -> list[int]:
-    """Move each hold's money and call from held to posted, in the order budgets are locked.
+class Moved(NamedTuple):
+    """What a settlement changes in one budget, in its unit."""
 
-    Returns:
-        The budgets of limits that have more posted now.
-    """
+    less_held: int
+    more_posted: int
+
+
+def _moved(holds: Sequence[Finished]) -> dict[int, Moved]:
+    """Sum by budget what goes from held to posted: money, or calls."""
     money: dict[int, list[int]] = defaultdict(lambda: [0, 0])
     calls: dict[int, list[int]] = defaultdict(lambda: [0, 0])
     for hold in holds:
@@ -85,19 +110,29 @@ def _release(holds: Sequence[Finished]) -> list[int]:
     members = BudgetSet.budgets.through.objects.filter(budgetset_id__in=money).values_list(
         "budgetset_id", "budget_id", "budget__unit"
     )
-    changes: dict[int, list[int]] = defaultdict(lambda: [0, 0])
+    moved: dict[int, Moved] = defaultdict(lambda: Moved(0, 0))
     for set_id, budget_id, unit in members:
-        sums = (calls if unit == Unit.CALLS else money)[set_id]
-        changes[budget_id][0] += sums[0]
-        changes[budget_id][1] += sums[1]
-    locked = list(Budget.objects.filter(pk__in=changes).order_by("lock_rank", "id"))
-    for budget in locked:
-        less_held, more_posted = changes[budget.pk]
-        Budget.objects.filter(pk=budget.pk).update(
+        less_held, more_posted = (calls if unit == Unit.CALLS else money)[set_id]
+        before = moved[budget_id]
+        moved[budget_id] = Moved(before.less_held + less_held, before.more_posted + more_posted)
+    return moved
+
+
+def _release(moved: Mapping[int, Moved]) -> list[int]:
+    """Move from held to posted, in the order budgets are locked.
+
+    Returns:
+        The budgets of limits that have more posted now.
+    """
+    ranks = Budget.objects.filter(pk__in=moved).order_by("lock_rank", "id")
+    locked = list(ranks.values_list("pk", "lock_rank"))
+    for budget_id, _rank in locked:
+        less_held, more_posted = moved[budget_id]
+        Budget.objects.filter(pk=budget_id).update(
             held=F("held") - less_held, posted=F("posted") + more_posted
         )
     return [
-        budget.pk
-        for budget in locked
-        if changes[budget.pk][1] and budget.lock_rank != Budget.Rank.WALLET
+        budget_id
+        for budget_id, rank in locked
+        if moved[budget_id].more_posted and rank != Budget.Rank.WALLET
     ]

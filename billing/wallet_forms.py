@@ -78,7 +78,7 @@ class ReloadForm(forms.Form):
         widget=forms.CheckboxInput(attrs={"class": "checkbox checkbox-sm"}),
     )
     threshold_nanos = AmountField(
-        label=_("When the balance falls below, in USD"),
+        label=_("Balance below, in USD"),
         help_text=_("What is held for runs does not count as balance."),
     )
     amount_nanos = TopUpAmountField(label=_("Buy, in USD"))

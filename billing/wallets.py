@@ -220,6 +220,7 @@ def settle_owed(
     external_ref: str,
     actor: User | None = None,
     reason: str = "",
+    reversal_of: LedgerTransaction | None = None,
 ) -> tuple[LedgerTransaction, bool]:
     """Take off what is owed, once: an invoice was paid, or is given up.
 
@@ -236,6 +237,7 @@ def settle_owed(
             organization=organization,
             actor=actor,
             reason=reason,
+            reversal_of=reversal_of,
         )
         if is_new:
             Wallet.objects.filter(pk=wallet.pk).update(owed_nanos=F("owed_nanos") - nanos)

@@ -7,7 +7,7 @@ import unicodedata
 from itertools import pairwise
 
 from catalog.models import MLModel
-from catalog.models.models import MLModelQuerySet
+from catalog.models.models import MLModelQuerySet, Task
 
 _WORD = re.compile(r"[a-z0-9]+|[\u3400-\u9fff]+")
 
@@ -25,7 +25,7 @@ def terms(text: str) -> list[str]:
 
 def search_text(model: MLModel) -> str:
     """Return what is stored for a model, to be searched by `search`."""
-    task = str(model.get_task_display())
+    task = str(Task(model.task).label)
     parts = [
         model.path,
         model.title_en,

@@ -1,4 +1,4 @@
-"""Workers, stored predictions, limits and traffic. Read only, but for buttons."""
+"""Workers, stored predictions, limits, traffic and webhooks. Read only, but for buttons."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from inference.batch_files import admin as _batch_files  # noqa: F401  (register
 from inference.fleet_admin import WorkerAdmin
 from inference.models import Canary, LimiterOutage, Prediction, Shadow, VersionAlias
 from inference.traffic import canaries, shadows
+from inference.webhooks import admin as _webhooks  # noqa: F401  (registers itself)
 
 if TYPE_CHECKING:
     from django_stubs_ext import StrOrPromise

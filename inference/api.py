@@ -136,5 +136,6 @@ def _version_json(version: ModelVersion) -> dict[str, Any]:
         "outcome_policy": outcomes.complete(version.outcome_policy),
         "outcome_policy_text": outcomes.texts(),
         "latency_us": version.latency_us,
+        "runtimes": [measured._asdict() for measured in version.runtimes],
         "published_at": version.published_at,
     }

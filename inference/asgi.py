@@ -49,7 +49,7 @@ async def application(face: Face | DirectFace, scope: Scope, receive: Receive, s
     try:
         written, answer = await _serve(face, scope, receive, began_ns)
         if written is not None:
-            await _send(send, written, scope["state"]["request_id"], receive)
+            await send_answer(send, written, scope["state"]["request_id"], receive)
             status = written.status
     finally:
         watching.served(scope["method"], scope["path"], status, began_ns, answer)
@@ -63,15 +63,15 @@ async def _serve(
     try:
         return await _answer(face, scope, receive, began_ns)
     except MercatoError as error:
-        return _error(error, request_id), None
+        return refusal(error, request_id), None
     except ConnectionError:
         return None, None
     except (DatabaseError, InterfaceError):
         logger.warning("request %s", request_id, exc_info=True)
-        return _error(errors.OverloadedError("The database is away."), request_id), None
+        return refusal(errors.OverloadedError("The database is away."), request_id), None
     except Exception:  # the process's edge: the caller is told, the operator sees the traceback
         logger.exception("request %s", request_id)
-        return _error(MercatoError("Something went wrong on our side."), request_id), None
+        return refusal(MercatoError("Something went wrong on our side."), request_id), None
 
 
 async def _answer(
@@ -146,7 +146,8 @@ async def _read(headers: dict[str, str], receive: Receive) -> bytes:
     return body
 
 
-def _error(error: MercatoError, request_id: str) -> HttpAnswer:
+def refusal(error: MercatoError, request_id: str) -> HttpAnswer:
+    """Return what a caller of the API is told of an error, and count it."""
     counting.event(counting.Refusal(error.code))
     extra = [(name.lower().encode(), value.encode()) for name, value in error.headers]
     if error.retry_after is not None:
@@ -157,9 +158,10 @@ def _error(error: MercatoError, request_id: str) -> HttpAnswer:
     return HttpAnswer(body, error.status_code, headers=tuple(extra))
 
 
-async def _send(
+async def send_answer(
     send: Send, answer: HttpAnswer, request_id: str, receive: Receive | None = None
 ) -> None:
+    """Send an answer; with `receive` one in chunks, until the caller goes away."""
     headers = [
         (b"content-type", answer.content_type),
         (b"x-request-id", request_id.encode()),

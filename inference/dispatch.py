@@ -16,7 +16,7 @@ from kombu.exceptions import OperationalError as BrokerError
 from accounts.errors import MercatoError, OverloadedError
 from billing import holds
 from billing.models import Hold
-from inference import bells, queues, routing
+from inference import bells, placing, routing
 from inference.connections import PREDICT_DB, predict_app, redis_client
 from inference.errors import ModelFailedError, PredictionTimeoutError, WorkerLostError
 from inference.link import Command, predict_link
@@ -128,6 +128,8 @@ class _Errand:
         if name and not self._link.ask(("EXISTS", heartbeat_key(name)))[0]:
             return self._give_to_another(name)
         if not owner and time.monotonic() - self._rung_at >= RING_SECONDS:
+            # What this process knew when it was sent may have been some seconds old.
+            placing.require_worker(self._version_id)
             self.go()
         return None
 
@@ -178,7 +180,6 @@ def _send(task: str, arguments: tuple[object, ...], route: Route) -> None:
             arguments,
             producer=producer,
             queue=route.queue,  # type: ignore[arg-type]  # it takes a Queue as well
-            headers={queues.SENT_AT: time.time()},
             ignore_result=True,
             retry=False,
             argsrepr="",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from accounts.errors import ConflictError, InvalidRequestError, MercatoError
+from accounts.errors import ConflictError, InvalidRequestError, MercatoError, OverloadedError
 from inference.runtime.errors import InputError
 
 
@@ -101,6 +101,13 @@ class ModelStartingError(MercatoError):
     code = "model_starting"
     status_code = 503
     retry_after = 1
+
+
+class NoWorkerError(OverloadedError):
+    """No worker that lives can do what the version needs; nothing was charged."""
+
+    code = "no_worker"
+    retry_after = 5
 
 
 class PredictionTimeoutError(MercatoError):

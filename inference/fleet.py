@@ -73,7 +73,7 @@ def pin(
     """Keep a version loaded on every worker that may load it; False if that is so.
 
     Args:
-        labels: Only workers with all of these load it, pinned or not.
+        labels: What a worker needs to run it, pinned or not: see `labels.satisfy`.
     """
     wanted = dict(labels or {})
     with transaction.atomic():
@@ -88,10 +88,13 @@ def pin(
 
 
 def unpin(version: ModelVersion, *, actor: User | None, reason: str) -> bool:
-    """Let a version be unloaded to make room, and loaded by any worker; False if that is so."""
+    """Let a version be unloaded to make room; False if that is so.
+
+    The labels that were asked for when it was pinned are still asked for.
+    """
     with transaction.atomic():
         pinned = Placement.objects.filter(pk=version.pk, is_pinned=True)
-        if not pinned.update(is_pinned=False, labels={}):
+        if not pinned.update(is_pinned=False):
             return False
         audit.record(actor, "version.unpinned", version, reason=reason)
     _ring_all()

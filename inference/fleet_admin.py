@@ -293,5 +293,8 @@ class WorkerAdmin(ReadOnlyAdmin):
     @deed(_("Unpin"), icon="keep_off", permission="predict")
     def unpin(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Let a version be unloaded, for a reason."""
-        explain = _("It may be unloaded again when others need the memory, or nobody calls it.")
+        explain = _(
+            "It may be unloaded again when others need the memory, or nobody calls it. The labels "
+            "that it asks for stay."
+        )
         return self._pinning(request, object_id, fleet.unpin, _("Unpin a model"), explain)

@@ -25,8 +25,9 @@ from django.db import DatabaseError, InterfaceError, connection
 from accounts.errors import MercatoError, OverloadedError
 from accounts.keys import Caller
 from billing import alerts, holds, writing
-from billing.holds import Admission, Reservation
+from billing.holds import Admission
 from billing.quotes import Promise
+from billing.reservations import Reservation
 from inference import dispatch, routing
 from inference.answers import Answer
 from inference.metrics import counting, families
@@ -84,7 +85,7 @@ class Admitted(NamedTuple):
 
 
 class Carried(NamedTuple):
-    """A batch that came back: when it left its lane, and how long what followed took, in µs."""
+    """A batch that is over: when it left its lane, and how long what followed took, in µs."""
 
     gathered_ns: int
     admit: int
@@ -117,8 +118,23 @@ def _carried(
     return Carried(gathered_ns, *shared, len(admitted), counting.shared_header(*shared))
 
 
+def _lost(gathered_ns: int, admitted_ns: int, requests: int) -> Carried:
+    """Take the time of a batch that no worker has answered."""
+    admit = (admitted_ns - gathered_ns) // 1000
+    return Carried(gathered_ns, admit, counting.since(admitted_ns), 0, 0, requests, b"")
+
+
+def _trace(request: Request, carried: Carried) -> None:
+    """Keep where the time of a call went that failed; that of others is kept with the answer."""
+    times = carried.times(request)
+    counting.event(counting.Trace(request.hold_id, (*times[:6], 0), times.requests))
+
+
 # One thread per lane that is busy; they wait for the database and the worker most of the time.
 _threads = ThreadPoolExecutor(max_workers=16, thread_name_prefix="lane")
+# Lanes of models that no worker has loaded: each waits for as long as that takes, and however many
+# they are, the others have their threads.
+_cold_threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="cold-lane")
 _lanes: dict[int, Lane] = {}
 
 
@@ -161,7 +177,7 @@ class Lane:
             if self._in_flight and self._in_flight >= routing.width(request.served.version_id):
                 return
             self._in_flight += 1
-        _threads.submit(self._run)
+        self._begin(request.served.version_id)
 
     def waiting(self) -> tuple[int, Request] | None:
         """Return how many wait, and the one that has waited longest; None if none does."""
@@ -170,9 +186,16 @@ class Lane:
             oldest = min(heads, key=lambda request: request.queued_ns, default=None)
             return (len(self._waiting), oldest) if oldest else None
 
-    def _run(self) -> None:
+    def _begin(self, version_id: int) -> None:
+        threads = _threads_of(version_id)
+        threads.submit(self._run, threads, version_id)
+
+    def _run(self, threads: ThreadPoolExecutor, version_id: int) -> None:
+        """Run batches while any wait; once the model is loaded, or no longer, in other threads."""
         while self._run_next():
-            pass
+            if _threads_of(version_id) is not threads:
+                self._begin(version_id)
+                return
 
     def _run_next(self) -> bool:
         """Run a batch; False if nothing waits."""
@@ -213,6 +236,10 @@ class Lane:
                     break
                 gathered.append(self._waiting.take())
             return gathered
+
+
+def _threads_of(version_id: int) -> ThreadPoolExecutor:
+    return _threads if routing.is_warm(version_id) else _cold_threads
 
 
 def _resolve(requests: Sequence[Request], outcomes: Sequence[Outcome]) -> None:
@@ -270,7 +297,7 @@ def _reserve(reservations: Sequence[Reservation]) -> Sequence[Admission | Mercat
     if not reservations:
         return []
     try:
-        outcomes = holds.reserve_many(reservations)
+        outcomes = holds.reserve_many(reservations, is_synced=False)
     except (DatabaseError, InterfaceError):
         # If the commit had happened all the same, the holds expire.
         logger.warning("admission", exc_info=True)
@@ -314,6 +341,9 @@ def _dispatch(admitted: Sequence[Admitted], gathered_ns: int) -> dict[UUID, Outc
     )
     outcome = dispatch.run(secrets.token_hex(12), batch)
     if isinstance(outcome, MercatoError):
+        lost = _lost(gathered_ns, admitted_ns, len(admitted))
+        for one in admitted:
+            _trace(one.request, lost)
         return {one.request.hold_id: outcome for one in admitted}
     carried = _carried(gathered_ns, admitted_ns, admitted, outcome)
     return _answers(admitted, items, outcome, carried)
@@ -344,6 +374,8 @@ def _answers(
     found: dict[UUID, Outcome] = {}
     for place, (request, reservation, admission) in enumerate(admitted):
         failure = dispatch.failure_of(reply.results[place], reservation.hold_id)
+        if failure:
+            _trace(request, carried)
         found[request.hold_id] = failure or Answer(
             prediction_id=request.prediction_id or reservation.hold_id,
             hold_id=reservation.hold_id,

@@ -28,7 +28,7 @@ _sending = threading.Lock()
 def _begin(sender: Any = None, **_: Any) -> None:
     if QUEUE not in sender.app.amqp.queues.consume_from:
         return
-    flushing.start("light")
+    flushing.start("light", keep=traces.keep_in_thread)
     heartbeat = Heartbeat(str(sender.hostname), Worker.Kind.LIGHT, QUEUE)
     _heartbeat.append(heartbeat)
     heartbeat.start()

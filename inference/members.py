@@ -40,6 +40,7 @@ class Membership(Heartbeat):
         super().__init__(node, Worker.Kind.PREDICT, pool)
         self.queue = registry.queue_of(self.name)
         self.labels = labels()
+        self._elsewhere = placing.elsewhere(self.labels)
         self._consumer = consumer
         self._duty = str(Duty.ACTIVE)
         self._drains_since = 0.0
@@ -67,6 +68,10 @@ class Membership(Heartbeat):
     def loads(self) -> bool:
         """Whether it takes what it would have to load."""
         return self._duty == Duty.ACTIVE
+
+    def may_run(self, version_id: int) -> bool:
+        """Whether it has the labels that a version needs."""
+        return version_id not in self._elsewhere
 
     def _shown_duty(self) -> str:
         if self._is_leaving:
@@ -128,6 +133,9 @@ class Membership(Heartbeat):
             for order in Unload.objects.filter(worker__name=self.name, done_at=None):
                 loading.sessions.unload(order.version_id)
                 Unload.objects.filter(pk=order.pk).update(done_at=timezone.now())
+            self._elsewhere = placing.elsewhere(self.labels)
+            for version_id in self._elsewhere & loading.sessions.loaded().keys():
+                loading.sessions.unload(version_id)
 
     def _take_up(self, duty: str) -> None:
         shared = registry.shared_queue(self.pool)

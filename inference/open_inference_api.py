@@ -9,9 +9,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts.errors import OverloadedError
 from catalog.models import ModelVersion
+from inference import placing
 from inference.api import callable_version, published_numbers
+from inference.errors import NoWorkerError
+from inference.labels import satisfy
 from inference.models import Worker
 from inference.protocol_serializers import (
     InferenceModelSerializer,
@@ -66,8 +68,10 @@ class ModelReady(APIView):
     def get(self, request: Request, owner: str, name: str, number: int | None = None) -> Response:
         """Answer if a worker lives that can load it; else refuse with 503."""
         version = callable_version(request, owner, name, number)
-        if not Worker.objects.alive().filter(kind=Worker.Kind.PREDICT).exists():
-            raise OverloadedError("No worker is alive.")
+        alive = Worker.objects.alive().filter(kind=Worker.Kind.PREDICT)
+        needed = placing.needed(version.pk)
+        if not any(satisfy(each, needed) for each in alive.values_list("labels", flat=True)):
+            raise NoWorkerError("No worker is alive that can run it.")
         return Response({"name": model_name(version), "ready": True})
 
 

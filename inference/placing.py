@@ -1,20 +1,25 @@
-"""Which versions a predict worker loads before anybody asks for them."""
+"""Which versions a predict worker may run, and which it loads before anybody asks for them."""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from datetime import timedelta
 
 from django.conf import settings
+from django.db import DatabaseError, InterfaceError, connection
 from django.db.models import Q, Sum
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from billing.models import UsageRollup
 from catalog.models import MLModel, ModelVersion
-from inference import registry
+from inference import registry, routing
 from inference.connections import PREDICT_DB, redis_client
+from inference.labels import satisfy
 from inference.models import Placement
 
+logger = logging.getLogger(__name__)
 # A version is new for so long; then it is loaded when somebody asks for it.
 _NEW = timedelta(minutes=2)
 _USED = timedelta(days=7)
@@ -22,8 +27,32 @@ _USED = timedelta(days=7)
 _FILLED = 0.8
 
 
-def _may_load(placed: dict[str, str], labels: dict[str, str]) -> bool:
-    return placed.items() <= labels.items()
+def needed(version_id: int) -> dict[str, str]:
+    """Return the labels that a worker needs to run a version."""
+    placed = Placement.objects.filter(pk=version_id).values_list("labels", flat=True).first()
+    return placed or {}
+
+
+def require_worker(version_id: int) -> None:
+    """Refuse a version that no worker may run which lives now, by the labels as they are now.
+
+    Raises:
+        NoWorkerError
+    """
+    try:
+        wants = needed(version_id)
+    except (DatabaseError, InterfaceError) as error:
+        # Whoever asks goes on waiting.
+        logger.warning("version %s: %s", version_id, error)
+        connection.close()
+        return
+    routing.require_worker(version_id, wants)
+
+
+def elsewhere(labels: Mapping[str, str]) -> frozenset[int]:
+    """Return the versions that a worker with these labels must not run."""
+    asking = Placement.objects.exclude(labels={}).values_list("version_id", "labels")
+    return frozenset(version_id for version_id, wants in asking if not satisfy(labels, wants))
 
 
 def pinned(labels: dict[str, str]) -> set[int]:
@@ -31,7 +60,7 @@ def pinned(labels: dict[str, str]) -> set[int]:
     found = Placement.objects.filter(
         is_pinned=True, version__status=ModelVersion.Status.PUBLISHED
     ).values_list("version_id", "labels")
-    return {version_id for version_id, needed in found if _may_load(needed, labels)}
+    return {version_id for version_id, wants in found if satisfy(labels, wants)}
 
 
 def wanted(worker: str, pool: str, labels: dict[str, str]) -> set[int]:
@@ -53,9 +82,9 @@ def wanted(worker: str, pool: str, labels: dict[str, str]) -> set[int]:
         for each in registry.read(redis_client(PREDICT_DB), pool)
         if each.duty == registry.ACTIVE
     ]
-    needed = dict(Placement.objects.filter(pk__in=new).values_list("version_id", "labels"))
+    wants = dict(Placement.objects.filter(pk__in=new).values_list("version_id", "labels"))
     for version_id in new:
-        able = [each for each in members if each.has(needed.get(version_id, {}))]
+        able = [each for each in members if each.has(wants.get(version_id, {}))]
         is_somewhere = any(version_id in each.loaded for each in able)
         first = registry.ranked(version_id, able)[:1]
         if not is_somewhere and first and first[0].name == worker:
@@ -80,9 +109,9 @@ def first_loads(labels: dict[str, str]) -> list[int]:
     on_offer = ModelVersion.objects.filter(Q(pk__in=kept) | Q(pk__in=offered))
     # What it took the last time it was loaded; else at least its file.
     sizes = dict(on_offer.values_list("pk", Coalesce("start__size_bytes", "size_bytes")))
-    needed = dict(Placement.objects.values_list("version_id", "labels"))
+    others = elsewhere(labels)
     order = sorted(
-        (each for each in sizes if _may_load(needed.get(each, {}), labels)),
+        (each for each in sizes if each not in others),
         key=lambda each: (each not in kept, rank.get(each, len(rank)), -each),
     )
     return _that_fit(order, sizes, len(kept))

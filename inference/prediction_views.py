@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
+from accounts import lists
 from accounts.sessions import (
     ConsoleRequest,
     maker_required,
@@ -25,7 +26,6 @@ from inference import stream_door, streams
 from inference.asynchronous import endings, events, payloads, snapshots
 from inference.models import Prediction
 
-PAGE_SIZE = 30
 # More of an input or output is not shown, but can be read through the API.
 _SHOWN_CHARACTERS = 20_000
 STATUSES = {
@@ -113,22 +113,18 @@ def _list_page(request: ConsoleRequest) -> dict[str, Any]:
         rows = rows.filter(status=status)
     if model:
         rows = rows.of_model(model)
-    before = _id(request.GET.get("before"))
-    if before is not None:
-        rows = rows.filter(hold_id__lt=before)
-    found = list(rows[: PAGE_SIZE + 1])
+    found = lists.newest(rows, request.GET.get("before"), field="hold_id")
     query = {name: value for name, value in (("status", status), ("model", model)) if value}
-    older = found[PAGE_SIZE - 1].hold_id if len(found) > PAGE_SIZE else None
     return {
         "section": "predictions",
-        "rows": [_line(row) for row in found[:PAGE_SIZE]],
+        "rows": [_line(row) for row in found.rows],
         "statuses": [(value, STATUSES[Prediction.Status(value)]) for value in STATUSES],
         "status": status,
         "model": model,
         "is_empty": is_empty,
-        "is_first": before is None,
+        "is_first": found.is_first,
         "query": urlencode(query),
-        "older": urlencode({**query, "before": older}) if older else "",
+        "older": urlencode({**query, "before": found.older}) if found.older else "",
     }
 
 
@@ -197,10 +193,3 @@ def _one(request: ConsoleRequest, prediction_id: UUID) -> Prediction:
 
 def _text(request: HttpRequest, name: str) -> str:
     return request.GET.get(name, "").replace("\0", "").strip()[:120]
-
-
-def _id(text: str | None) -> UUID | None:
-    try:
-        return UUID(text) if text else None
-    except ValueError:
-        return None

@@ -43,6 +43,28 @@ _LONG_TEXT_BYTES = 4096
 _database = ThreadPoolExecutor(max_workers=4, thread_name_prefix="database")
 
 
+class Given:
+    """A JSON value that becomes arrays once, and is forgotten with that.
+
+    Thousands of small objects: freed at once their memory serves the next request. Kept until the
+    answer is here, as many requests as wait fill the processor's caches with them.
+    """
+
+    __slots__ = ("_decode", "_value")
+
+    def __init__(self, decode: Callable[[Any, Signature], tensors.Input], value: Any) -> None:
+        self._decode, self._value = decode, value
+
+    def __call__(self, signature: Signature) -> tensors.Input:
+        """Check the value against a signature; not for a second time.
+
+        Raises:
+            InputError: It does not fit.
+        """
+        value, self._value = self._value, None
+        return self._decode(value, signature)
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """What a caller asks for.

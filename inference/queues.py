@@ -8,12 +8,22 @@ from typing import Any
 
 import orjson
 import redis
+from celery import signals
 from django.conf import settings
 
 from inference.wire import batch_key, pending_key
 
 # The header of a message that says when it was sent, in seconds since 1970.
 SENT_AT = "sent_at"
+
+
+def date_messages() -> None:
+    """Write into each message that this process sends when that was."""
+    signals.before_task_publish.connect(_date, dispatch_uid=SENT_AT)
+
+
+def _date(headers: dict[str, Any], **_: Any) -> None:
+    headers[SENT_AT] = time.time()
 
 
 @dataclass(frozen=True, slots=True)

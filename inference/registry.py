@@ -14,6 +14,7 @@ import msgpack
 import redis
 from kombu import Exchange, Queue
 
+from inference.labels import satisfy
 from inference.wire import HEARTBEAT_EXPIRY_MS, heartbeat_key
 
 # Duties that an operator gives, and what a worker that drains says until nothing is left.
@@ -45,8 +46,8 @@ class Member:
         return self.duty in {ACTIVE, CORDONED}
 
     def has(self, labels: dict[str, str]) -> bool:
-        """Whether it has all of these labels."""
-        return labels.items() <= self.labels.items()
+        """Whether it may run what needs these labels."""
+        return satisfy(self.labels, labels)
 
 
 def members_key(pool: str) -> str:

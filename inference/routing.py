@@ -4,6 +4,7 @@ Each gateway process keeps a picture of the living workers, taken in the backgro
 so that to choose costs no round trip. A batch goes to a worker that has its model loaded: the
 one with the least to do. What is loaded nowhere goes to one worker that everybody agrees on
 (rendezvous hash), so that it is loaded once; without any picture, to the queue they all share.
+What needs labels goes only to workers that have them, never to that queue.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -26,6 +27,7 @@ from kombu import Queue
 from accounts.errors import OverloadedError
 from inference import registry
 from inference.connections import PREDICT_DB, redis_client
+from inference.errors import NoWorkerError
 from inference.registry import Member
 
 logger = logging.getLogger(__name__)
@@ -74,7 +76,7 @@ _refresher: threading.Thread | None = None
 _away: Counter[str] = Counter()
 # Version → how long its batches run, in microseconds.
 _run_us: dict[int, float] = {}
-# Version → labels that a worker needs to load it.
+# Version → labels that a worker needs to run it.
 _labels: dict[int, dict[str, str]] = {}
 # Two gateways that know the same spread over workers that are equally good.
 _salt = f"{os.getpid()}-{time.time_ns()}"
@@ -115,8 +117,14 @@ def refresh() -> Fleet:
 
 
 def know(version_id: int, labels: dict[str, str]) -> None:
-    """Note which labels a worker needs to load a version."""
+    """Note which labels a worker needs to run a version."""
     _labels[version_id] = labels
+
+
+def _serving(version_id: int, known: Fleet) -> Sequence[Member]:
+    """Return the workers that have a version loaded and may run it."""
+    labels, found = _labels.get(version_id), known.serving.get(version_id, ())
+    return [each for each in found if each.has(labels)] if labels else found
 
 
 def width(version_id: int) -> int:
@@ -126,13 +134,13 @@ def width(version_id: int) -> int:
     """
     if _run_us.get(version_id, 0.0) < WIDE_RUN_US:
         return 1
-    return max(len(fleet().serving.get(version_id, ())), 1)
+    return max(len(_serving(version_id, fleet())), 1)
 
 
 def is_warm(version_id: int) -> bool:
     """Whether a worker has it loaded, or nobody is known who could tell."""
     known = fleet()
-    return version_id in known.serving or not known.members
+    return bool(_serving(version_id, known)) or not known.members
 
 
 def choose(version_id: int, *, without: Collection[str] = ()) -> Route:
@@ -143,15 +151,55 @@ def choose(version_id: int, *, without: Collection[str] = ()) -> Route:
 
     Raises:
         OverloadedError: All workers that may take it have as many batches waiting as is allowed.
+        NoWorkerError: No worker that lives and takes it has the labels that it needs.
     """
-    known = fleet()
-    serving = [each for each in known.serving.get(version_id, ()) if each.name not in without]
+    known, needed = fleet(), _labels.get(version_id, {})
+    if needed and not known.members:
+        # This process may have just begun to look.
+        known = refresh()
+    return _choose(version_id, known, without)
+
+
+def elsewhere(version_id: int, needed: dict[str, str], worker: str) -> Route:
+    """Choose where a worker sends a batch that it may not run.
+
+    Raises:
+        OverloadedError: As `choose`.
+    """
+    if not needed:
+        return Route()
+    know(version_id, needed)
+    return _choose(version_id, refresh(), [worker])
+
+
+def _choose(version_id: int, known: Fleet, without: Collection[str]) -> Route:
+    needed = _labels.get(version_id, {})
+    serving = [each for each in _serving(version_id, known) if each.name not in without]
     member = _least_busy(version_id, serving) or _newcomer(version_id, known, serving, without)
     if member is not None:
         return Route(member.name)
-    if any(each.waiting >= settings.WORKER_MAX_WAITING for each in known.members):
+    able = [each for each in known.members if each.has(needed) and each.name not in without]
+    if any(each.waiting >= settings.WORKER_MAX_WAITING for each in able):
         raise OverloadedError("All workers have too much to do. Nothing was charged.")
+    if needed:
+        raise _no_worker(needed)
     return Route()
+
+
+def require_worker(version_id: int, needed: dict[str, str]) -> None:
+    """Refuse what needs labels that no worker has which lives now.
+
+    Raises:
+        NoWorkerError
+    """
+    know(version_id, needed)
+    if needed and not any(each.has(needed) for each in fleet().members):
+        raise _no_worker(needed)
+
+
+def _no_worker(needed: dict[str, str]) -> NoWorkerError:
+    wanted = ", ".join(f"{name}={value}" for name, value in sorted(needed.items()))
+    return NoWorkerError(f"No worker is there that has {wanted}. Nothing was charged.")
 
 
 def _least_busy(version_id: int, serving: Collection[Member]) -> Member | None:

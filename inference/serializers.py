@@ -27,6 +27,7 @@ class VersionSerializer(serializers.Serializer[object]):
     outcome_policy = serializers.JSONField(help_text="Outcome: percent of the price.")
     outcome_policy_text = serializers.JSONField(help_text="Outcome: what it means.")
     latency_us = serializers.IntegerField(allow_null=True)
+    runtimes = serializers.JSONField(help_text="What was measured on each; one of them serves.")
     published_at = serializers.DateTimeField(allow_null=True)
 
 

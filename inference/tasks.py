@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from celery import shared_task, signals
 from django.conf import settings
 
-from inference import bells, crashes, dispatch, garbage, loading, placing, registry, worker
+from accounts.errors import OverloadedError
+from inference import (
+    bells,
+    crashes,
+    dispatch,
+    garbage,
+    loading,
+    placing,
+    registry,
+    routing,
+    worker,
+)
 from inference.asynchronous import choosing, doorbell
 from inference.asynchronous.running import Runner
 from inference.batch_files import giving_way
 from inference.generation import engine, ringing
 from inference.members import Membership
-from inference.metrics import flushing
+from inference.metrics import flushing, traces
 from inference.routing import Route
 from inference.traffic import copies
 from inference.traffic.comparing import Comparer
 from inference.workers import labels
 
+logger = logging.getLogger(__name__)
 _members: list[Membership] = []
 _runners: list[Runner] = []
 _comparers: list[Comparer] = []
@@ -35,7 +49,7 @@ def _prepare(sender: Any = None, **_: Any) -> None:
     """Load what will be asked for; then take from the queue that is this process's alone."""
     if not _is_predict_worker(sender):
         return
-    flushing.start("predict")
+    flushing.start("predict", keep=traces.keep_in_thread)
     crashes.node = str(sender.hostname)
     able = labels()
     loading.sessions.pin(placing.pinned(able))
@@ -56,7 +70,7 @@ def _begin(sender: Any = None, **_: Any) -> None:
     runner = Runner(member.name, lambda: choosing.runnable(member.member()))
     _runners.append(runner)
     runner.start()
-    comparer = Comparer(lambda: member.loads)
+    comparer = Comparer(lambda: member.loads, member.may_run)
     _comparers.append(comparer)
     comparer.start()
 
@@ -101,25 +115,38 @@ def _run(batch_id: str, version_id: int) -> None:
     """Run a batch that a lane has stored.
 
     If its model must be loaded first, it is sent here again when it is: the thread that would
-    wait for it runs other models meanwhile. Who is to load nothing gives it to others.
+    wait for it runs other models meanwhile. Who may not run it, or is to load nothing, gives it
+    to others.
     """
     member = _members[0]
-    if loading.is_settled(version_id):
+    may_run = member.may_run(version_id)
+    if may_run and loading.is_settled(version_id):
         with giving_way.live_call():
             worker.run_batch(batch_id, member.name)
     elif not worker.is_waited_for(batch_id):
         return
-    elif member.loads:
+    elif may_run and member.loads:
         here = Route(member.name)
         loading.start(version_id, partial(dispatch.ring, batch_id, version_id, here))
     else:
-        dispatch.ring(batch_id, version_id, Route())
+        _pass_on(partial(dispatch.ring, batch_id, version_id), version_id)
+
+
+def _pass_on(ring: Callable[[Route], None], version_id: int) -> None:
+    """Give something to a worker that may run it; if there is none, the gateway refuses it."""
+    needed = placing.needed(version_id)
+    try:
+        route = routing.elsewhere(version_id, needed, _members[0].name)
+    except OverloadedError as error:
+        logger.warning("version %s cannot be run: %s", version_id, error.message)
+        return
+    ring(route)
 
 
 @shared_task(name="inference.load_version")
 def load_version(version_id: int) -> None:
     """Load a version that a gateway expects to need here."""
-    if not loading.is_settled(version_id):
+    if _members[0].may_run(version_id) and not loading.is_settled(version_id):
         loading.start(version_id)
 
 
@@ -140,7 +167,9 @@ def run_copies(shadow_id: int) -> None:
 @shared_task(name="inference.write_text")
 def write_text(order_id: str, version_id: int) -> None:
     """Write a text that a gateway has ordered, together with the others of its version."""
-    if loading.is_settled(version_id):
+    if not _members[0].may_run(version_id):
+        _pass_on(partial(ringing.ring, order_id, version_id), version_id)
+    elif loading.is_settled(version_id):
         engine.write(order_id, _members[0].name)
     else:
         here = Route(_members[0].name)

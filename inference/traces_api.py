@@ -31,6 +31,7 @@ class TraceSerializer(serializers.Serializer[object]):
     request_id = serializers.CharField()
     total_ms = serializers.FloatField()
     batch_requests = serializers.IntegerField()
+    failure = serializers.CharField(allow_null=True)
     stages = StageSerializer(many=True)
 
 
@@ -52,6 +53,7 @@ class TraceDetail(APIView):
             "request_id": hold.request_id,
             "total_ms": found.total_us / 1000,
             "batch_requests": found.requests,
+            "failure": hold.failure or None,
             "stages": [{"name": each.name, "ms": each.microseconds / 1000} for each in found.steps],
         }
         return Response(body)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict, deque
 from typing import Generic, TypeVar
 
@@ -12,11 +13,11 @@ class Turns(Generic[T]):
     """First come, first served within an organization; between them one each in turn.
 
     Args:
-        capacity: How many may wait. An organization that has less than its equal part of it
-            waiting is let in even when others have filled it.
+        capacity: How many may wait; not given: any number. An organization that has less than its
+            equal part of it waiting is let in even when others have filled it.
     """
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int = sys.maxsize) -> None:
         self._capacity = capacity
         self._queues: OrderedDict[int, deque[T]] = OrderedDict()
         self._count = 0

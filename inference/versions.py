@@ -17,9 +17,8 @@ from billing.reports import Terms
 from catalog import prices
 from catalog.errors import ModelNotFoundError, NoPriceError
 from catalog.models import Artifact, MLModel, ModelVersion
-from inference import fetching, routing
+from inference import fetching, placing, routing
 from inference.errors import WrongTaskError
-from inference.models import Placement
 from inference.runtime.signature import Signature
 from inference.runtime.tensors import TEXT_KINDS
 from inference.traffic import aliases, canaries, shadows
@@ -151,8 +150,7 @@ def _target(model: MLModel) -> Target | None:
 
 
 def _know_labels(version_id: int) -> None:
-    placed = Placement.objects.filter(pk=version_id).values_list("labels", flat=True).first()
-    routing.know(version_id, placed or {})
+    routing.know(version_id, placing.needed(version_id))
 
 
 def _tokenizer(version: ModelVersion) -> Path | None:

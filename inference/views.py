@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import orjson
 from asgiref.sync import sync_to_async
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
@@ -93,7 +91,7 @@ def _call(request: HttpRequest, caller: Caller, ref: str, request_id: str) -> pr
     return predictions.Call(
         caller=caller,
         ref=f"{ref}:{version}" if version else ref,
-        decode=partial(tensors.decode, fields["input"]),
+        decode=predictions.Given(tensors.decode, fields["input"]),
         source=Hold.Source.WEB,
         request_id=request_id,
         stored_input=fields["input"],

@@ -16,7 +16,7 @@ from rest_framework.views import APIView
 from accounts import bodies, idempotency, paging
 from accounts.authentication import key_label, organization_of
 from accounts.errors import InvalidRequestError, NotFoundError
-from inference.models import WebhookDelivery, WebhookEndpoint
+from inference.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint
 from inference.webhooks import deliveries, endpoints, events
 
 _FIELDS = ("url", "events", "description")
@@ -53,6 +53,7 @@ class WebhookSerializer(serializers.Serializer[object]):
     active = serializers.BooleanField()
     disabled_reason = serializers.CharField(allow_null=True)
     failing_since = serializers.DateTimeField(allow_null=True)
+    secret_ids = serializers.ListField(child=serializers.CharField())
     created_at = serializers.DateTimeField()
 
 
@@ -60,6 +61,17 @@ class WebhookWithSecretSerializer(WebhookSerializer):
     """An endpoint and its secret, which is shown in this answer only."""
 
     secret = serializers.CharField()
+
+
+class AttemptSerializer(serializers.Serializer[object]):
+    """One request to the receiver, and what came of it."""
+
+    at = serializers.DateTimeField()
+    status = serializers.IntegerField(allow_null=True)
+    failure = serializers.CharField(allow_null=True)
+    ms = serializers.IntegerField()
+    excerpt = serializers.CharField()
+    secret_ids = serializers.ListField(child=serializers.CharField())
 
 
 class DeliverySerializer(serializers.Serializer[object]):
@@ -76,6 +88,7 @@ class DeliverySerializer(serializers.Serializer[object]):
     next_attempt_at = serializers.DateTimeField(allow_null=True)
     response = serializers.JSONField(allow_null=True)
     failure = serializers.CharField(allow_null=True)
+    log = AttemptSerializer(many=True)
     payload = serializers.JSONField()
 
 
@@ -200,6 +213,7 @@ class WebhookRotate(_View):
         endpoint = _endpoint(request, endpoint_id)
         overlap = endpoints.OVERLAP if hours is None else timedelta(hours=hours)
         secret = endpoints.rotate(endpoint, overlap=overlap, via=key_label(request))
+        endpoint.refresh_from_db()
         return Response({**as_json(endpoint), "secret": secret})
 
 
@@ -213,7 +227,7 @@ class DeliveryList(_View):
     )
     def get(self, request: Request, endpoint_id: UUID) -> Response:
         """List deliveries, newest first; they are kept for 30 days."""
-        found = _endpoint(request, endpoint_id).deliveries.all()
+        found = _endpoint(request, endpoint_id).deliveries.prefetch_related("log")
         if state := request.query_params.get("state", ""):
             bodies.choice({"state": state}, "state", WebhookDelivery.State.values)
             found = found.filter(state=state)
@@ -250,6 +264,7 @@ def as_json(endpoint: WebhookEndpoint) -> dict[str, Any]:
         "active": endpoint.is_active,
         "disabled_reason": endpoint.disabled_reason or None,
         "failing_since": endpoint.failing_since,
+        "secret_ids": endpoints.secret_ids(endpoint),
         "created_at": endpoint.created_at,
     }
 
@@ -257,11 +272,7 @@ def as_json(endpoint: WebhookEndpoint) -> dict[str, Any]:
 def delivery_json(delivery: WebhookDelivery) -> dict[str, Any]:
     """Return what the API says of a delivery."""
     is_pending = delivery.state == WebhookDelivery.State.PENDING
-    response = {
-        "status": delivery.response_status,
-        "excerpt": delivery.response_excerpt,
-        "ms": delivery.response_ms,
-    }
+    last = delivery.last
     return {
         "id": str(delivery.pk),
         "object": "webhook_delivery",
@@ -270,11 +281,28 @@ def delivery_json(delivery: WebhookDelivery) -> dict[str, Any]:
         "state": delivery.state,
         "attempts": delivery.attempts,
         "created_at": delivery.created_at,
-        "attempted_at": delivery.attempted_at,
+        "attempted_at": last.attempted_at if last else None,
         "next_attempt_at": delivery.next_attempt_at if is_pending else None,
-        "response": response if delivery.attempted_at else None,
+        "response": (
+            {"status": last.status, "excerpt": last.excerpt, "ms": last.milliseconds}
+            if last
+            else None
+        ),
         "failure": delivery.failure or None,
+        "log": [attempt_json(each) for each in delivery.log.all()],
         "payload": orjson.loads(delivery.payload),
+    }
+
+
+def attempt_json(attempt: WebhookAttempt) -> dict[str, Any]:
+    """Return what the API says of one attempt."""
+    return {
+        "at": attempt.attempted_at,
+        "status": attempt.status,
+        "failure": attempt.failure or None,
+        "ms": attempt.milliseconds,
+        "excerpt": attempt.excerpt,
+        "secret_ids": attempt.secret_ids,
     }
 
 

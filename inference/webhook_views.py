@@ -14,13 +14,12 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
+from accounts import lists
 from accounts.errors import MercatoError
 from accounts.sessions import ConsoleRequest, organization_required, owner_required
 from inference.errors import TooManyWebhooksError
 from inference.models import WebhookDelivery, WebhookEndpoint
 from inference.webhooks import deliveries, endpoints, events
-
-PAGE_SIZE = 30
 
 
 class EndpointForm(forms.Form):
@@ -92,16 +91,14 @@ def webhook_create(request: ConsoleRequest) -> HttpResponse:
 def webhook(request: ConsoleRequest, endpoint_id: UUID) -> HttpResponse:
     """Show one endpoint and what was sent to it."""
     endpoint = _endpoint(request, endpoint_id)
-    found = endpoint.deliveries.all()
-    if before := _id(request.GET.get("before", "")):
-        found = found.filter(pk__lt=before)
-    rows = list(found[: PAGE_SIZE + 1])
+    found = lists.newest(endpoint.deliveries.prefetch_related("log"), request.GET.get("before"))
     page = {
         "section": "webhooks",
         "endpoint": endpoint,
-        "deliveries": rows[:PAGE_SIZE],
-        "older": str(rows[PAGE_SIZE - 1].pk) if len(rows) > PAGE_SIZE else "",
-        "is_first": before is None,
+        "secret_ids": endpoints.secret_ids(endpoint),
+        "deliveries": found.rows,
+        "older": found.older,
+        "is_first": found.is_first,
     }
     return render(request, "console/webhook.html", page)
 
@@ -190,10 +187,3 @@ def _in_words(error: MercatoError) -> str:
 def _endpoint(request: ConsoleRequest, endpoint_id: UUID) -> WebhookEndpoint:
     mine = WebhookEndpoint.objects.visible_to(request.organization).select_related("organization")
     return get_object_or_404(mine, pk=endpoint_id)
-
-
-def _id(text: str) -> UUID | None:
-    try:
-        return UUID(text) if text else None
-    except ValueError:
-        return None

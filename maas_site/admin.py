@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
-import redis
 from allauth.account.decorators import secure_admin_login
 from allauth.account.models import EmailAddress
-from django.conf import settings
 from django.contrib import admin
 from django.db.models import Count, Min, Sum
 from django.db.models.functions import Coalesce
@@ -25,9 +23,9 @@ from billing import invariants, reconciliation
 from billing.models import Hold, ReconciliationRun, StripeEvent, StripeOp, UsageOrphan, UsageRollup
 from billing.stripe import client
 from billing.templatetags.money import money
-from inference import connections
 from inference.admin import age
 from inference.models import LimiterOutage, Worker
+from maas_site import queues
 from training.models import Job
 
 if TYPE_CHECKING:
@@ -53,14 +51,6 @@ class Tile:
     href: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Queue:
-    """A queue and how many messages wait in it; None when it cannot be seen."""
-
-    name: str
-    depth: int | None
-
-
 def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """Add what the front page shows, for those who may see calls (unfold's hook)."""
     if not cast(User, request.user).has_perm("billing.view_hold"):
@@ -70,7 +60,7 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
             *(_workers(), _open_holds(), _unsettled(), _today()),
             *(_jobs(), _caps(), _findings(), _stripe(), _limits()),
         ],
-        queues=queues(),
+        queues=queues.everyone(),
         workers=Worker.objects.alive(),
         failed_jobs=Job.objects.filter(state=Job.State.FAILED)
         .select_related("organization")
@@ -252,25 +242,6 @@ def _chart() -> str:
     )
 
 
-def queues() -> list[Queue]:
-    """Return how much waits for workers; what another broker holds cannot be seen here."""
-    named = [
-        (f"predict.{settings.PREDICT_POOL}", connections.PREDICT_DB),
-        (f"job.{settings.JOB_POOL}", connections.JOBS_DB),
-        ("light", connections.JOBS_DB),
-    ]
-    return [Queue(name, _depth(name, db)) for name, db in named]
-
-
-def _depth(name: str, db: int) -> int | None:
-    if settings.CELERY_BROKER_URL:
-        return None
-    try:
-        return connections.redis_client(db).llen(name)
-    except redis.RedisError:
-        return None
-
-
 _MENU: list[tuple[StrOrPromise, list[tuple[StrOrPromise, str, str]]]] = [
     (
         gettext_lazy("Tenants"),
@@ -302,6 +273,7 @@ _MENU: list[tuple[StrOrPromise, list[tuple[StrOrPromise, str, str]]]] = [
             (gettext_lazy("Batch files"), "table_rows", "inference.batchfile"),
             (gettext_lazy("Trainings"), "model_training", "training.job"),
             (gettext_lazy("Outages of limits"), "speed", "inference.limiteroutage"),
+            (gettext_lazy("Webhooks of tenants"), "send", "inference.webhookdelivery"),
         ],
     ),
     (

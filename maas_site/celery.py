@@ -53,6 +53,7 @@ app.conf.update(
             ("watch-canaries", "inference.watch_canaries", 5.0),
             ("reap-queues", "inference.reap_queues", 2.0),
             ("sweep-jobs", "training.sweep", 3.0),
+            ("forget-training-folders", "training.forget_folders", 3600.0),
         ]
     }
     | {

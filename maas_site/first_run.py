@@ -93,18 +93,22 @@ def _open() -> Credentials:
     return Credentials(OPERATOR, password, secret)
 
 
-def write(made: Credentials) -> None:
-    """Write the credentials to the data folder, readable by its owner only."""
-    text = (
+def text(made: Credentials) -> str:
+    """Return what is printed and kept for whoever has started the site."""
+    return (
         f"Site      {settings.PUBLIC_URL}\n"
         f"Operator  {made.email}\n"
         f"Password  {made.password}\n"
         f"API key   {made.api_key}  (organization {DEMO})\n"
     )
+
+
+def write(made: Credentials) -> None:
+    """Write the credentials to the data folder, readable by its owner only."""
     partial = Path(f"{FILE}.partial")
     handle = os.open(partial, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
     with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
+        file.write(text(made))
         file.flush()
         os.fsync(file.fileno())
     partial.rename(FILE)

@@ -16,7 +16,7 @@ from django.utils import timezone
 from billing import reconciliation
 from billing.models import Budget, Hold, ReconciliationRun
 from inference import registry
-from inference.connections import JOBS_DB, PREDICT_DB, redis_client
+from inference.connections import PREDICT_DB, redis_client
 from inference.metrics.exposition import Samples
 from inference.models import (
     BatchChunk,
@@ -27,6 +27,7 @@ from inference.models import (
     Worker,
 )
 from inference.registry import Member
+from maas_site import queues
 from training.models import Job
 
 logger = logging.getLogger(__name__)
@@ -208,18 +209,8 @@ def _age(instant: datetime | None) -> float:
 
 
 def _queues() -> Samples:
-    queues = [
-        (PREDICT_DB, f"predict.{settings.PREDICT_POOL}"),
-        (JOBS_DB, f"job.{settings.JOB_POOL}"),
-        (JOBS_DB, "light"),
-    ]
-    if settings.CELERY_BROKER_URL:
-        return []
-    try:
-        return [({"queue": name}, int(redis_client(db).llen(name))) for db, name in queues]
-    except redis.RedisError as error:
-        logger.warning("metrics: %s", error)
-        return []
+    found = queues.everyone()
+    return [({"queue": each.name}, each.depth.messages) for each in found if each.depth]
 
 
 def _by(label: str, values: Iterable[str], counted: Iterable[tuple[str, int]]) -> Samples:

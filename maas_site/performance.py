@@ -25,7 +25,9 @@ from inference.admin import age
 from inference.metrics import exposition, families, live
 from inference.metrics.exposition import Samples
 from inference.metrics.live import Figures
-from maas_site.admin import Tile, queues
+from maas_site import queues
+from maas_site.admin import Tile
+from maas_site.queues import Queue
 from training.models import Job
 
 # Somebody waits longer than this for what takes milliseconds: worth a look.
@@ -112,8 +114,6 @@ def waiting() -> list[Waiting]:
         gauges = {}
     unsettled = Hold.objects.unsettled().order_by().aggregate(oldest=Min("finished_at"))["oldest"]
     queued = Job.objects.filter(state=Job.State.QUEUED)
-    # Messages have no date of their own; those of batches are as old as the oldest batch.
-    messages = [Waiting(queue.name, queue.depth, None) for queue in queues()]
     return [
         Waiting(
             _("Requests in lanes"),
@@ -131,8 +131,14 @@ def waiting() -> list[Waiting]:
             _age(queued.aggregate(oldest=Min("created_at"))["oldest"]),
         ),
         Waiting(_("Runs to settle"), Hold.objects.unsettled().order_by().count(), _age(unsettled)),
-        *messages,
+        *map(_messages, queues.everyone()),
     ]
+
+
+def _messages(queue: Queue) -> Waiting:
+    if queue.depth is None:
+        return Waiting(queue.name, None, None)
+    return Waiting(queue.name, queue.depth.messages, queue.depth.oldest_seconds)
 
 
 def _values(gauges: dict[str, Samples], name: str) -> list[float]:

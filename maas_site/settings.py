@@ -366,6 +366,7 @@ BATCH_RETENTION_DAYS = env.integer("MERCATO_BATCH_RETENTION_DAYS", 7, low=1, hig
 PRIVATE_WEBHOOKS = env.boolean("MERCATO_PRIVATE_WEBHOOKS", default=False)
 
 # Training -----------------------------------------------------------------------------------
+TRAINING_RETENTION_DAYS = env.integer("MERCATO_TRAINING_RETENTION_DAYS", 30, low=1, high=3650)
 JOB_LEASE_SECONDS = env.integer("MERCATO_JOB_LEASE", 45, low=3, high=3600)
 JOB_MAX_ATTEMPTS = env.integer("MERCATO_JOB_MAX_ATTEMPTS", 3, low=1, high=20)
 JOB_MAX_SECONDS = env.integer("MERCATO_JOB_MAX_SECONDS", 3600, low=10, high=604_800)

@@ -144,8 +144,10 @@ class Site:
         os.killpg(self._processes[name].pid, signal.SIGSTOP)
 
     def end(self, name: str) -> None:
-        """Ask a process to end, and wait until it has."""
-        process = self._processes.pop(name)
+        """Ask a process to end, if it runs, and wait until it has."""
+        process = self._processes.pop(name, None)
+        if process is None:
+            return
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGTERM)
         process.wait(timeout=60)

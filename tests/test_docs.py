@@ -13,6 +13,7 @@ import pytest
 from drf_spectacular.generators import SchemaGenerator
 
 from accounts.errors import MercatoError
+from billing import webhooks
 from inference.asynchronous import failures
 from tests import money_table
 from training.errors import FAILURES
@@ -146,6 +147,14 @@ def test_examples_are_json(page: Path) -> None:
         json.loads(example)
     for body in re.findall(r"-d '([^']*)'", text):
         json.loads(body)
+
+
+def test_the_events_that_stripe_is_to_send_are_those_that_are_handled() -> None:
+    text = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
+    section = text.partition("\n## Stripe\n")[2]
+    listed = re.search(r"^Types:\n\n```\n(.*?)\n```$", section, re.DOTALL | re.MULTILINE)
+    assert listed is not None
+    assert sorted(listed[1].split()) == sorted(webhooks.HANDLERS)
 
 
 def test_every_rule_of_money_has_a_test_and_the_table_names_it() -> None:

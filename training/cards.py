@@ -16,21 +16,21 @@ _DATA = {
         "from the UCI Optical Recognition of Handwritten Digits set), scaled to 28×28 and centred "
         "by mass like MNIST. This is *not* MNIST. During training the images are shifted, scaled, "
         "turned, slanted and redrawn with thicker and thinner strokes.",
-        "**scikit-learn 自带的手写数字**(43 位书写者的 1797 张 8×8 图像,来自 UCI 光学手写数字"
-        "识别数据集),放大到 28×28 并按质心居中,与 MNIST 的做法一致。*这不是 MNIST。*"
+        "**scikit-learn 自带的手写数字**（43 位书写者的 1797 张 8×8 图像，来自 UCI 光学手写数字"
+        "识别数据集），放大到 28×28 并按质心居中，与 MNIST 的做法一致。这不是 MNIST。"
         "训练时对图像做平移、缩放、旋转、倾斜以及笔画粗细的变化。",
     ),
     MNIST: Text(
         "**MNIST** (70 000 images, 28×28), read from this machine's disk. The 10 000 test images "
         "are held out. During training the images are shifted, scaled, turned, slanted and "
         "redrawn with thicker and thinner strokes.",
-        "**MNIST**(70000 张 28×28 图像),从本机磁盘读取。10000 张测试图像不参与训练。"
+        "**MNIST**（70000 张 28×28 图像），从本机磁盘读取。10000 张测试图像不参与训练。"
         "训练时对图像做平移、缩放、旋转、倾斜以及笔画粗细的变化。",
     ),
     LINE: Text(
         "1 200 points of `y = 3x + 2` with normal noise (standard deviation 0.25), `x` from −5 "
         "to 5, made by a fixed random seed.",
-        "`y = 3x + 2` 加正态噪声(标准差 0.25)的 1200 个点,`x` 在 −5 到 5 之间,"
+        "`y = 3x + 2` 加正态噪声（标准差 0.25）的 1200 个点，`x` 在 −5 到 5 之间，"
         "由固定的随机种子生成。",
     ),
 }
@@ -44,14 +44,14 @@ _IMAGE_LIMITS = Text(
     "cannot say “none of these”.\n"
     "- The probabilities are not calibrated.\n"
     "- Few writers: unusual hands are recognised less well than the held-out images.",
-    "- 每张图像只有一个数字,黑底白字,居中,28×28。其他符号也会被判为某个数字:"
+    "- 每张图像只有一个数字，黑底白字，居中，28×28。其他符号也会被判为某个数字："
     "模型不会回答“都不是”。\n"
     "- 概率未经校准。\n"
-    "- 书写者不多:少见的笔迹识别率低于留出集上的结果。",
+    "- 书写者不多：少见的笔迹识别率低于留出集上的结果。",
 )
 _NUMBER_LIMITS = Text(
     "- It knows one line. Far outside −5 to 5 the small error of the slope grows with `x`.",
-    "- 它只学过一条直线。`x` 远离 −5 到 5 时,斜率的微小误差会随 `x` 增大。",
+    "- 它只学过一条直线。`x` 远离 −5 到 5 时，斜率的微小误差会随 `x` 增大。",
 )
 
 
@@ -62,13 +62,13 @@ def summary(recipe: Recipe, result: Mapping[str, Any]) -> Text:
     data = _NAMES[result["training"]["data"]]
     if not recipe.is_classifier:
         return Text(
-            f"Fits a line by gradient descent: {data.en}.", f"用梯度下降拟合一条直线:{data.zh}。"
+            f"Fits a line by gradient descent: {data.en}.", f"用梯度下降拟合一条直线：{data.zh}。"
         )
     percent = _percent(result["metrics"]["accuracy"])
     return Text(
         f"Recognises a handwritten digit in a 28×28 image; {percent} of held-out images right "
         f"({data.en}).",
-        f"识别 28×28 图像中的手写数字;留出集准确率 {percent}({data.zh})。",
+        f"识别 28×28 图像中的手写数字；留出集准确率 {percent}（{data.zh}）。",
     )
 
 
@@ -101,7 +101,7 @@ def card(recipe: Recipe, result: Mapping[str, Any]) -> Text:
         ("用途", _task(recipe).zh),
         (
             "数据",
-            f"{data.zh}\n\n训练 {rows['training']} 行,选择最佳轮次 {rows['validation']} 行,"
+            f"{data.zh}\n\n训练 {rows['training']} 行，选择最佳轮次 {rows['validation']} 行，"
             f"留出 {held} 行。",
         ),
         ("结构", f"{recipe.architecture_zh}。共 {result['parameters']:,} 个参数。"),
@@ -121,9 +121,9 @@ def _task(recipe: Recipe) -> Text:
         return Text(
             "Takes a grey image of a handwritten digit and returns ten probabilities, one per "
             "digit.",
-            "输入一张手写数字的灰度图像,返回 0 到 9 十个数字的概率。",
+            "输入一张手写数字的灰度图像，返回 0 到 9 十个数字的概率。",
         )
-    return Text("Takes a number `x` and returns `y`.", "输入数值 `x`,返回 `y`。")
+    return Text("Takes a number `x` and returns `y`.", "输入数值 `x`，返回 `y`。")
 
 
 def _made(training: Mapping[str, Any]) -> Text:
@@ -132,8 +132,8 @@ def _made(training: Mapping[str, Any]) -> Text:
         f"{choices['optimizer']}, learning rate {choices['learning_rate']}, batches of "
         f"{choices['batch_size']}, {training['epochs']} epochs, seed {choices['seed']}; "
         f"{training['seconds']} s. The epoch with the lowest validation loss was kept.",
-        f"{choices['optimizer']},学习率 {choices['learning_rate']},批大小 "
-        f"{choices['batch_size']},{training['epochs']} 轮,随机种子 {choices['seed']};"
+        f"{choices['optimizer']}，学习率 {choices['learning_rate']}，批大小 "
+        f"{choices['batch_size']}，{training['epochs']} 轮，随机种子 {choices['seed']}；"
         f"用时 {training['seconds']} 秒。保留验证损失最低的一轮。",
     )
     if not training.get("shipped"):
@@ -143,8 +143,8 @@ def _made(training: Mapping[str, Any]) -> Text:
         "comes with Mercato, made by the same recipe with PyTorch "
         f"{training['made_with']['torch']}, SHA-256 `{training['sha256']}`. "
         "The metrics below were measured here.",
-        f"{text.zh}\n\n本站没有安装 PyTorch:模型是随 Mercato 提供的 ONNX 文件,由同一配方用 "
-        f"PyTorch {training['made_with']['torch']} 训练得到,SHA-256 `{training['sha256']}`。"
+        f"{text.zh}\n\n本站没有安装 PyTorch：模型是随 Mercato 提供的 ONNX 文件，由同一配方用 "
+        f"PyTorch {training['made_with']['torch']} 训练得到，SHA-256 `{training['sha256']}`。"
         "下列指标在本机测得。",
     )
 
@@ -165,9 +165,9 @@ def _metrics(result: Mapping[str, Any]) -> Text:
         f"- On the same images shifted, turned and redrawn: "
         f"{_percent(metrics['accuracy_varied'])}\n"
         f"- Weakest class: {worst}, {recall} found",
-        f"- 准确率 {_percent(metrics['accuracy'])},损失 {metrics['loss']}\n"
-        f"- 对同样的图像平移、旋转、改变笔画后:{_percent(metrics['accuracy_varied'])}\n"
-        f"- 最弱的类别:{worst},召回 {recall}",
+        f"- 准确率 {_percent(metrics['accuracy'])}，损失 {metrics['loss']}\n"
+        f"- 对同样的图像平移、旋转、改变笔画后：{_percent(metrics['accuracy_varied'])}\n"
+        f"- 最弱的类别：{worst}，召回 {recall}",
     )
 
 

@@ -21,6 +21,7 @@ from billing import alerts, holds, quotes, shares
 from billing.errors import CapReachedError, QuoteExpiredError
 from billing.models import Hold
 from billing.quotes import Promise
+from billing.reservations import Reservation
 from catalog.models.models import NAME
 from inference.errors import NotCancelableError
 from training import doorbell, estimates
@@ -198,7 +199,7 @@ def _promised(caller: Caller, wanted: Order, price: Estimate) -> tuple[Promise, 
 
 def _reservation(
     caller: Caller, price: Estimate, promise: Promise | None, now: datetime
-) -> holds.Reservation:
+) -> Reservation:
     return holds.prepare(
         caller,
         price.plan,

@@ -6,10 +6,8 @@ import json
 import logging
 from collections.abc import Mapping
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
-from django.conf import settings
 from django.db.models import DateTimeField, ExpressionWrapper
 from django.db.models.functions import Now
 
@@ -19,7 +17,7 @@ from billing.outcomes import DEFAULT_POLICY
 from catalog import publishing
 from catalog.models import ModelVersion
 from catalog.publishing import Build, Text
-from training import cards
+from training import cards, folders
 from training.errors import NotPublishableError
 from training.models import Job
 from training.recipes import RECIPES, Recipe
@@ -31,11 +29,6 @@ PUBLISHER = "mercato"
 _FORGOTTEN_SECONDS = 30
 
 logger = logging.getLogger(__name__)
-
-
-def result_folder(job: Job) -> Path:
-    """Return where the files of a finished job are."""
-    return Path(settings.DATA) / "jobs" / str(job.pk) / f"a{job.attempt}" / "result"
 
 
 def may_ship(job: Job) -> bool:
@@ -68,15 +61,19 @@ def publish(
             if job.version is not None
             else f"This training is {job.state}; only one that succeeded can be published."
         )
-    build = _build(job, name, title, summary, price_nanos)
 
     def remember(version: ModelVersion) -> None:
         if not Job.objects.filter(pk=job.pk, version=None).update(version=version):
             raise NotPublishableError("This training has just been published.")
 
-    version = publishing.publish_version(
-        job.organization, name, build, is_public=is_public, actor=actor, then=remember
-    )
+    try:
+        build = _build(job, name, title, summary, price_nanos)
+        version = publishing.publish_version(
+            job.organization, name, build, is_public=is_public, actor=actor, then=remember
+        )
+    except FileNotFoundError:
+        # They may go in this moment.
+        raise NotPublishableError("The files of this training are no longer kept.") from None
     job.version = version
     return version
 
@@ -84,11 +81,8 @@ def publish(
 def _build(
     job: Job, name: str, title: Text | None, summary: Text | None, price_nanos: int | None
 ) -> Build:
-    folder = result_folder(job)
-    try:
-        result: dict[str, Any] = json.loads((folder / "result.json").read_text())
-    except FileNotFoundError:
-        raise NotPublishableError("The files of this training are no longer kept.") from None
+    folder = folders.result(job)
+    result: dict[str, Any] = json.loads((folder / "result.json").read_text())
     recipe = RECIPES[job.recipe]
     nanos = recipe.price_nanos if price_nanos is None else price_nanos
     return Build(

@@ -12,6 +12,7 @@ from billing.models import Quote
 from billing.money import decimal_text
 from catalog.models import ModelVersion
 from inference import predictions, versions
+from inference.errors import WrongTaskError
 from training import estimates, jobs
 from training.jobs import Order
 
@@ -26,9 +27,16 @@ def of_prediction(caller: Caller, ref: str, *, rows: int | None, value: Any, siz
 
     Raises:
         ModelNotFoundError, NoPriceError: There is nothing to quote.
+        WrongTaskError: The calls of models that write text take no quote.
         MercatoError: The input does not fit the signature.
     """
     served = versions.resolve(ref, caller)
+    if served.signature.input_kind == "prompt":
+        raise WrongTaskError(
+            "This model writes text: what that may cost at most is asked for with "
+            "`Mercato-Max-Cost`.",
+            param="model",
+        )
     plan = served.terms.plan
     counted = predictions.count(value, served.signature) if rows is None else {"row": rows}
     quantities = {"call": 1, "byte": size} | counted

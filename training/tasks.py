@@ -9,7 +9,7 @@ from django.conf import settings
 
 from inference.models import Worker
 from inference.workers import Heartbeat
-from training import doorbell, leases, publishing, worker
+from training import doorbell, folders, leases, publishing, worker
 
 _heartbeat: list[Heartbeat] = []
 
@@ -51,3 +51,9 @@ def sweep() -> None:
     """Put right what dead workers left behind."""
     leases.sweep()
     publishing.publish_forgotten()
+
+
+@shared_task(name="training.forget_folders")
+def forget_folders() -> None:
+    """Delete the files of trainings that ended long ago."""
+    folders.forget()

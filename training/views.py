@@ -11,6 +11,7 @@ from django.utils.translation import gettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
+from accounts import lists
 from accounts.errors import MercatoError
 from accounts.keys import Caller
 from accounts.sessions import (
@@ -23,29 +24,24 @@ from catalog.models import ModelVersion
 from catalog.publishing import Text
 from inference import stream_door
 from inference.errors import NotCancelableError
-from training import costs, estimates, events, jobs, publishing
+from training import costs, estimates, events, folders, jobs, publishing
 from training.errors import FAILURES
 from training.forms import DATA_NAMES, PublishForm, TrainingForm
 from training.models import Job
 from training.recipes import RECIPES, Recipe
-
-PAGE_SIZE = 30
 
 
 @require_GET
 @organization_required
 def trainings(request: ConsoleRequest) -> HttpResponse:
     """Show the organization's trainings, newest first."""
-    found = Job.objects.visible_to(request.organization).listed()
-    before = _id(request.GET.get("before"))
-    if before is not None:
-        found = found.filter(pk__lt=before)
-    shown = list(found[: PAGE_SIZE + 1])
+    mine = Job.objects.visible_to(request.organization).listed()
+    found = lists.newest(mine, request.GET.get("before"))
     page = {
         "section": "trainings",
-        "jobs": shown[:PAGE_SIZE],
-        "older": shown[PAGE_SIZE - 1].pk if len(shown) > PAGE_SIZE else None,
-        "is_first": before is None,
+        "jobs": found.rows,
+        "older": found.older,
+        "is_first": found.is_first,
     }
     return render(request, "training/trainings.html", page)
 
@@ -198,6 +194,7 @@ def _job_page(job: Job) -> dict[str, Any]:
         "points": [_point(point) for point in job.curve],
         "failure": gettext(FAILURES[job.error_code]) if job.error_code in FAILURES else "",
         "matrix": _matrix(job.metrics.get("confusion")),
+        "is_kept": folders.is_kept(job),
     }
 
 
@@ -215,10 +212,3 @@ def _matrix(confusion: list[list[int]] | None) -> list[list[dict[str, int]]] | N
         [{"count": count, "shade": -(-count * 10 // max(sum(row), 1))} for count in row]
         for row in confusion
     ]
-
-
-def _id(text: str | None) -> UUID | None:
-    try:
-        return UUID(text) if text else None
-    except ValueError:
-        return None

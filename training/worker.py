@@ -10,13 +10,12 @@ import shutil
 import socket
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.db import Error, close_old_connections
 
-from training import doorbell, estimates, events, leases, publishing
+from training import doorbell, estimates, events, folders, leases, publishing
 from training.errors import CALLER_FAILURES, FAILURES
 from training.leases import Ending, Lease
 from training.models import Job
@@ -51,11 +50,6 @@ def owner() -> str:
     return f"{socket.gethostname()[:40]}:{os.getpid()}:{secrets.token_hex(4)}"
 
 
-def folder_of(job_id: object) -> Path:
-    """Return where a job's attempts are."""
-    return Path(settings.DATA) / "jobs" / str(job_id)
-
-
 def run_next(pool: str) -> None:
     """Claim the next job of a pool and run it to its end; nothing to claim is fine."""
     if is_draining():
@@ -75,7 +69,7 @@ class Supervision:
     def __init__(self, lease: Lease) -> None:
         self._lease = lease
         self._job = Job.objects.select_related("organization").get(pk=lease.job_id)
-        self._folder = folder_of(lease.job_id) / f"a{lease.attempt}"
+        self._folder = folders.of(lease.job_id) / f"a{lease.attempt}"
         self._runner = RunnerProcess(self._spec(), self._folder)
         self._curve: list[dict[str, Any]] = []
         self._progress: dict[str, Any] = {}

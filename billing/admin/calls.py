@@ -24,6 +24,9 @@ OUTCOME_COLORS = {
     "model_error": "warning",
     "platform_error": "danger",
     "canceled": "info",
+    "limit_reached": "warning",
+    "not_started": "info",
+    "expired": "warning",
 }
 
 
@@ -202,7 +205,7 @@ class UsageEventAdmin(ReadOnlyAdmin):
     """What each captured run used and cost."""
 
     list_display = [
-        "pk",
+        "call",
         "organization",
         "model_version",
         "outcome_badge",
@@ -233,6 +236,11 @@ class UsageEventAdmin(ReadOnlyAdmin):
         if found is not None:
             return queryset.filter(pk=found), False
         return queryset.filter(organization__slug=term), False
+
+    @admin.display(description=_("hold ID"), ordering="pk")
+    def call(self, usage: UsageEvent) -> UUID:
+        """Return which hold it was captured from."""
+        return usage.hold_id
 
     @badge(_("Outcome"), OUTCOME_COLORS, ordering="outcome")
     def outcome_badge(self, usage: UsageEvent) -> str:

@@ -12,9 +12,11 @@ from django.utils.translation import gettext_lazy as _
 from accounts.admin import ReadOnlyAdmin, ReasonForm, badge, deed, operator
 from accounts.errors import ConflictError
 from billing import credit_notes, invoice_payments, invoice_reports, minor
+from billing.admin.disputes import DisputeInline
 from billing.admin.organizations import AmountField
 from billing.admin.stripe import dashboard_link
 from billing.models import Invoice
+from billing.staleness import StaleError
 from billing.stripe import client
 from billing.stripe.errors import StripeCallError
 from billing.templatetags.invoices import coins
@@ -42,6 +44,7 @@ class InvoiceAdmin(ReadOnlyAdmin):
     list_select_related = ["organization", "period"]
     search_fields = ["number", "organization__slug", "=stripe_invoice"]
     date_hierarchy = "issued_at"
+    inlines = [DisputeInline]
     actions_detail = ["pdf_english", "pdf_chinese", "ask_stripe", "credit_note"]
     readonly_fields = ["state_badge", "month", "total", "tax", "credited", "carried", "at_stripe"]
     exclude = [
@@ -113,8 +116,8 @@ class InvoiceAdmin(ReadOnlyAdmin):
         def do(row: Invoice, form: dict[str, Any]) -> StrOrPromise:
             try:
                 invoice_payments.refresh(row)
-            except StripeCallError as error:
-                raise ConflictError(f"Stripe does not answer: {error.message}") from error
+            except (StripeCallError, StaleError) as error:
+                raise ConflictError(f"Stripe does not answer: {error}") from error
             row.refresh_from_db()
             return _("The invoice is %(state)s.") % {"state": row.state}
 

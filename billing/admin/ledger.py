@@ -14,7 +14,8 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.dateparse import parse_date
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from django_stubs_ext import StrOrPromise
 
 # Accounts whose credit side is their plus: shown as positive when they hold something.
+# A settlement may have been taken back in very many parts.
+_REVERSALS = 20
 CREDIT_NORMAL = {LedgerAccount.Kind.LIABILITY, LedgerAccount.Kind.INCOME}
 
 
@@ -218,12 +221,16 @@ class LedgerTransactionAdmin(ReadOnlyAdmin):
 
     @admin.display(description=gettext_lazy("Reversed by"))
     def reversed_by_link(self, booked: LedgerTransaction) -> str:
-        """Return the way to what took this back, if anything did."""
-        after = LedgerTransaction.objects.filter(reversal_of=booked).first()
-        if after is None:
-            return ""
-        address = reverse("admin:billing_ledgertransaction_change", args=[after.pk])
-        return format_html('<a class="underline" href="{}">{}</a>', address, after)
+        """Return the ways to what took this back, in part or in full: the first ones."""
+        page = "admin:billing_ledgertransaction_change"
+        return format_html_join(
+            SafeString("<br>"),
+            '<a class="underline" href="{}">{}</a>',
+            (
+                (reverse(page, args=[each.pk]), str(each))
+                for each in booked.reversals.order_by("pk")[:_REVERSALS]
+            ),
+        )
 
     def export(self, request: HttpRequest) -> StreamingHttpResponse:
         """Send all entries of a period as CSV, in pieces."""

@@ -1,4 +1,4 @@
-"""Prepaid money: top-ups, refunds of unspent credit, disputes."""
+"""Prepaid money: top-ups, refunds of unspent credit."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from django.utils.translation import gettext_lazy as _
 from accounts.admin import ReadOnlyAdmin, ReadOnlyInline, badge, deed, operator
 from accounts.errors import ConflictError
 from billing import minor, payments, refunds
+from billing.admin.disputes import DisputeInline
 from billing.admin.organizations import CreditForm
 from billing.admin.stripe import dashboard_link
-from billing.models import CreditRefund, Dispute, TopUp
+from billing.models import CreditRefund, TopUp
+from billing.staleness import StaleError
 from billing.stripe import client
 from billing.stripe.errors import StripeCallError
 from billing.templatetags.money import money
@@ -28,7 +30,6 @@ _TOP_UP_STATES = {
     "expired": "warning",
 }
 _REFUND_STATES = {"pending": "info", "refunded": "success", "failed": "danger"}
-_DISPUTE_STATES = {"open": "warning", "won": "success", "lost": "danger"}
 
 
 class RefundInline(ReadOnlyInline):
@@ -42,13 +43,6 @@ class RefundInline(ReadOnlyInline):
     def amount(self, refund: CreditRefund) -> str:
         """Return how much credit went."""
         return money(refund.amount_nanos)
-
-
-class DisputeInline(ReadOnlyInline):
-    """What the bank contests."""
-
-    model = Dispute
-    fields = ["id", "state", "reason", "due_at", "closed_at"]
 
 
 @admin.register(TopUp)
@@ -157,7 +151,7 @@ class TopUpAdmin(ReadOnlyAdmin):
         def do(row: TopUp, form: dict[str, Any]) -> StrOrPromise:
             try:
                 found = payments.sync(lambda: _facts(row))
-            except (StripeCallError, payments.StaleError) as error:
+            except (StripeCallError, StaleError) as error:
                 raise ConflictError(f"Stripe did not answer: {error}") from error
             if found is None:
                 raise ConflictError("There is no payment at Stripe.")
@@ -209,61 +203,3 @@ class CreditRefundAdmin(ReadOnlyAdmin):
     def sent(self, row: CreditRefund) -> str:
         """Return what the card gets, with tax."""
         return money(minor.to_nanos(row.amount_minor, row.top_up.currency))
-
-
-@admin.register(Dispute)
-class DisputeAdmin(ReadOnlyAdmin):
-    """Payments that a bank took back. The organization is frozen until the dispute is won."""
-
-    list_display = [
-        "id",
-        "organization",
-        "state_badge",
-        "amount",
-        "withdrawn",
-        "clawed_back",
-        "frozen",
-        "reason",
-        "due_at",
-    ]
-    list_filter = ["state", "reason", "created_at"]
-    list_select_related = ["top_up__organization"]
-    search_fields = ["=id", "top_up__organization__slug"]
-    date_hierarchy = "created_at"
-    exclude = ["amount_minor", "withdrawn_minor"]
-    readonly_fields = ["state_badge", "amount", "withdrawn", "clawed_back", "frozen", "at_stripe"]
-
-    @admin.display(description=_("Organization"), ordering="top_up__organization__slug")
-    def organization(self, row: Dispute) -> str:
-        """Return who paid."""
-        return row.top_up.organization.slug
-
-    @badge(_("State"), _DISPUTE_STATES, ordering="state")
-    def state_badge(self, row: Dispute) -> str:
-        """Return the state."""
-        return row.state
-
-    @admin.display(description=_("Disputed"), ordering="amount_minor")
-    def amount(self, row: Dispute) -> str:
-        """Return what is contested."""
-        return money(minor.to_nanos(row.amount_minor, row.top_up.currency))
-
-    @admin.display(description=_("Withdrawn now"), ordering="withdrawn_minor")
-    def withdrawn(self, row: Dispute) -> str:
-        """Return what Stripe holds of it now."""
-        return money(minor.to_nanos(row.withdrawn_minor, row.top_up.currency))
-
-    @admin.display(description=_("Clawed back of the top-up"))
-    def clawed_back(self, row: Dispute) -> str:
-        """Return the credit that was taken back, for all refunds and disputes of the payment."""
-        return money(row.top_up.clawed_back_nanos)
-
-    @badge(_("Organization is"), {"frozen": "danger", "active": "success"})
-    def frozen(self, row: Dispute) -> str:
-        """Return whether the organization may spend."""
-        return "frozen" if row.top_up.organization.is_frozen else "active"
-
-    @admin.display(description=_("At Stripe"))
-    def at_stripe(self, row: Dispute) -> str:
-        """Return a link to Stripe's own page, where evidence is sent."""
-        return dashboard_link(f"/disputes/{row.pk}", row.pk, livemode=client.is_live())

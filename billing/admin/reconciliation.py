@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.admin import ReadOnlyAdmin, badge, deed, operator
 from accounts.models import User
-from billing import reconciliation, remedies
+from billing import advice, reconciliation, remedies
 from billing.models import Finding, ReconciliationRun
 from billing.tasks import reconcile
 from billing.templatetags.money import money
@@ -42,11 +42,12 @@ class FindingAdmin(ReadOnlyAdmin):
     actions_detail = ["correct", "dismiss"]
     fieldsets = [
         (None, {"fields": ["state_badge", "check_name", "subject", "organization", "text"]}),
+        (_("What to do"), {"fields": ["advice"]}),
         (_("Amounts"), {"fields": ["expected", "found", "difference"]}),
         (_("Seen"), {"fields": ["run", "created_at", "last_run"]}),
         (_("Closed"), {"fields": ["correction", "closed_by", "closed_reason", "closed_at"]}),
     ]
-    readonly_fields = ["state_badge", "expected", "found", "difference"]
+    readonly_fields = ["state_badge", "advice", "expected", "found", "difference"]
 
     def has_operate_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Offer a button for what is open."""
@@ -69,6 +70,11 @@ class FindingAdmin(ReadOnlyAdmin):
     def state_badge(self, finding: Finding) -> str:
         """Return the state."""
         return finding.state
+
+    @admin.display(description=_("What to do"))
+    def advice(self, finding: Finding) -> str:
+        """Return what the button does, or what a person must."""
+        return str(advice.of(finding.check_name))
 
     @admin.display(description=_("Should be"))
     def expected(self, finding: Finding) -> str:
@@ -94,7 +100,7 @@ class FindingAdmin(ReadOnlyAdmin):
         def do(row: Finding, form: dict[str, Any]) -> StrOrPromise:
             done = remedies.correct(row, actor=operator(request), reason=form["reason"])
             if done.correction_id is None:
-                return _("The sum says what its rows say.")
+                return _("Corrected.")
             return _("Booked as transaction %(id)s.") % {"id": done.correction_id}
 
         return self.perform(

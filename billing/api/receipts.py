@@ -12,6 +12,7 @@ from rest_framework.views import APIView
 
 from accounts.authentication import organization_of
 from billing import receipts
+from billing.api.prices import percent_text
 from billing.models import ChargeRefund
 from billing.money import decimal_text
 from billing.receipts import Line, Receipt
@@ -78,13 +79,15 @@ def as_json(receipt: Receipt) -> dict[str, Any]:
         "price": {
             "version": hold.price_version_id,
             "minimum": decimal_text(receipt.plan.min_charge_nanos),
+            "batch_discount": percent_text(receipt.discount_bps),
             "lines": [_line(line) for line in receipt.lines],
             "amount": None if receipt.price_nanos is None else decimal_text(receipt.price_nanos),
         },
         "policy": {
             "percent": receipt.percent if receipt.outcome else None,
             "lines": [
-                {"outcome": line.outcome, "percent": line.percent} for line in receipt.policy
+                {"outcome": line.outcome, "percent": line.percent, "text": line.text}
+                for line in receipt.policy
             ],
         },
         "share": _share(receipt),
@@ -117,7 +120,7 @@ def _share(receipt: Receipt) -> dict[str, Any]:
     hold, usage = receipt.hold, receipt.usage
     return {
         "version": hold.share_version_id,
-        "publisher_bps": hold.share_version.publisher_bps,
+        "publisher_bps": hold.publisher_bps,
         "publisher": decimal_text(usage.publisher_nanos if usage else 0),
         "platform": decimal_text(usage.platform_nanos if usage else 0),
     }
@@ -168,4 +171,5 @@ def _refund(refund: ChargeRefund) -> dict[str, Any]:
         "reason": refund.reason,
         "created_at": refund.created_at,
         "transaction": refund.ledger_transaction_id,
+        "reverses": refund.ledger_transaction.reversal_of_id,
     }

@@ -10,7 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts import paging
+from accounts import durations, paging
 from accounts.authentication import organization_of
 from accounts.errors import InvalidRequestError
 from billing.models import Hold
@@ -85,8 +85,8 @@ def as_json(hold: Hold) -> dict[str, Any]:
         "failure": hold.failure or None,
         "rows": usage.rows if usage else 0,
         "compute_ms": usage.compute_ms if usage else 0,
-        "queue_ms": usage.queue_us / 1000 if usage else None,
-        "run_ms": usage.run_us / 1000 if usage else None,
+        "queue_ms": durations.milliseconds(usage.queue_us) if usage else None,
+        "run_ms": durations.milliseconds(usage.run_us) if usage else None,
         "cost": decimal_text(usage.cost_nanos if usage else 0),
         "currency": hold.currency,
         "receipt": f"/v1/receipts/{hold.pk}",

@@ -11,7 +11,7 @@ from billing.checks.trouble import Trouble
 from billing.models import Budget, BudgetSet, Hold, LedgerTransaction, Unit
 
 # What takes from a wallet that may have spent it already: its balance may fall below zero.
-_TAKES = ("credit_taken", "clawback", "correction")
+_TAKES = ("credit_taken", "clawback", "invoice_disputed", "correction")
 
 
 def held_is_open_holds() -> list[Trouble]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from django.db.models import F, Max
+from django.db.models import F, Max, Sum
 from django.db.models.functions import Coalesce
 
-from billing import invoice_lines, invoices, minor
+from billing import invoice_disputes, invoice_lines, invoices, minor
 from billing.checks.trouble import Trouble
 from billing.models import Invoice, InvoiceSeries, MeterBucket
 
@@ -43,6 +43,19 @@ def invoices_are_frozen() -> list[Trouble]:
         if (used, rest) != (invoice.used_nanos, invoice.carried_out_nanos):
             text = f"invoice {invoice.number} bills {invoice.used_nanos}, its reports say {used}"
             found.append(Trouble(name, text, owner, used, invoice.used_nanos))
+    return found
+
+
+def disputed_invoices_are_booked() -> list[Trouble]:
+    """What banks have taken back of an invoice is what the ledger shows for it."""
+    found = []
+    disputed = Invoice.objects.filter(disputes__isnull=False, state=Invoice.State.PAID)
+    for invoice in disputed.annotate(gone=Sum("disputes__withdrawn_minor")):
+        wanted = invoice_disputes.target(invoice, max(invoice.gone, 0))
+        said, shown = -wanted["clearing"], -invoice_disputes.booked(invoice)["clearing"]
+        if said != shown:
+            text = f"invoice {invoice}: {said} is disputed, the ledger has {shown}"
+            found.append(Trouble(f"invoice:{invoice}", text, invoice.organization_id, said, shown))
     return found
 
 

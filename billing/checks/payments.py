@@ -31,21 +31,22 @@ def top_ups_are_credited_once() -> list[Trouble]:
 
 def top_ups_are_given_back_as_booked() -> list[Trouble]:
     """What a top-up says was clawed back and refunded is what the ledger and its refunds say."""
-    return list(_unequal(_clawed_back(), _refunded()))
+    return list(_unequal(clawed_back(), refunded()))
 
 
-def _unequal(clawed_back: Mapping[str, int], refunded: Mapping[str, int]) -> Iterator[Trouble]:
+def _unequal(taken: Mapping[str, int], given: Mapping[str, int]) -> Iterator[Trouble]:
     for row in TopUp.objects.filter(state=TopUp.State.CREDITED):
         for name, said, shown in (
-            ("clawed back", row.clawed_back_nanos, clawed_back.get(str(row.pk), 0)),
-            ("refunded", row.refunded_nanos, refunded.get(str(row.pk), 0)),
+            ("clawed back", row.clawed_back_nanos, taken.get(str(row.pk), 0)),
+            ("refunded", row.refunded_nanos, given.get(str(row.pk), 0)),
         ):
             if said != shown:
                 text = f"top-up {row.pk}: {said} {name}, the books say {shown}"
                 yield Trouble(f"top_up:{row.pk}", text, row.organization_id, shown, said)
 
 
-def _clawed_back() -> dict[str, int]:
+def clawed_back() -> dict[str, int]:
+    """Return top-up → what the ledger says was clawed back of it, in nanos."""
     sums: dict[str, int] = {}
     entries = LedgerEntry.objects.filter(
         transaction__kind=clawback.KIND,
@@ -58,7 +59,8 @@ def _clawed_back() -> dict[str, int]:
     return sums
 
 
-def _refunded() -> dict[str, int]:
+def refunded() -> dict[str, int]:
+    """Return top-up → what the site has refunded of it, in nanos."""
     sums = (
         CreditRefund.objects.filter(~Q(state=CreditRefund.State.FAILED))
         .order_by()

@@ -105,7 +105,10 @@ def _groups(gateway: StripeGateway, since: datetime) -> dict[str, str]:
         each.stripe_refund: f"top_up:{each.top_up_id}"
         for each in CreditRefund.objects.exclude(stripe_refund="")
     }
-    known |= {row.pk: f"top_up:{row.top_up_id}" for row in Dispute.objects.all()}
+    for row in Dispute.objects.select_related("top_up", "invoice"):
+        payment = row.payment
+        is_top_up = isinstance(payment, TopUp)
+        known[row.pk] = f"top_up:{payment.pk}" if is_top_up else f"invoice:{payment}"
     for payout in Payout.objects.exclude(stripe_transfer=""):
         known[payout.stripe_transfer] = f"payout:{payout.pk}"
         if payout.reversed_minor:

@@ -124,3 +124,8 @@ class Hold(models.Model):
 
     def __str__(self) -> str:
         return str(self.pk)
+
+    @property
+    def publisher_bps(self) -> int:
+        """The publisher's part of a charge, in 1/100 of a percent; a training has no publisher."""
+        return self.share_version.publisher_bps if self.model_version_id else 0

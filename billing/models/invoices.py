@@ -152,6 +152,9 @@ class Invoice(models.Model):
     tax_minor = models.BigIntegerField(default=0)
     total_minor = models.BigIntegerField()
     credited_minor = models.BigIntegerField(default=0)
+    # Counts what disputes have changed here: what was read at Stripe before the last change is
+    # not believed.
+    revision = models.PositiveIntegerField(default=0)
     stripe_invoice = models.CharField(max_length=80, blank=True)
     hosted_url = models.URLField(max_length=500, blank=True)
     # Lines, prices, addresses, as they were; the PDF is made from this alone.

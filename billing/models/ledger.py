@@ -66,8 +66,9 @@ class LedgerTransaction(models.Model):
     )
     reason = models.CharField(max_length=500, blank=True)
     posted_at = models.DateTimeField(default=timezone.now)
-    reversal_of = models.OneToOneField(
-        "self", models.PROTECT, null=True, blank=True, related_name="reversed_by"
+    # What this one takes back, in part or in full: a charge may be given back in pieces.
+    reversal_of = models.ForeignKey(
+        "self", models.PROTECT, null=True, blank=True, related_name="reversals"
     )
     # What the entries do not say, such as the digest of the charges that a settlement books.
     details = models.JSONField(default=dict)

@@ -6,6 +6,7 @@ from django.db import models
 from django.db.models import F, Q
 
 from accounts.models import Organization
+from billing.models.invoices import Invoice
 from billing.models.ledger import LedgerTransaction
 
 
@@ -235,7 +236,7 @@ class Redemption(models.Model):
 
 
 class Dispute(models.Model):
-    """A payment that its card's owner contests."""
+    """A payment that its card's owner contests: of a top-up, or of an invoice."""
 
     class State(models.TextChoices):
         OPEN = "open"
@@ -243,7 +244,12 @@ class Dispute(models.Model):
         LOST = "lost"
 
     id = models.CharField(primary_key=True, max_length=80)
-    top_up = models.ForeignKey(TopUp, models.PROTECT, related_name="disputes")
+    top_up = models.ForeignKey(
+        TopUp, models.PROTECT, null=True, blank=True, related_name="disputes"
+    )
+    invoice = models.ForeignKey(
+        Invoice, models.PROTECT, null=True, blank=True, related_name="disputes"
+    )
     state = models.CharField(max_length=4, choices=State.choices, default=State.OPEN)
     amount_minor = models.BigIntegerField()
     # What Stripe has taken from us so far less what it gave back, cumulative.
@@ -255,9 +261,21 @@ class Dispute(models.Model):
 
     class Meta:
         ordering = ["-created_at"]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(top_up=None) ^ Q(invoice=None), name="dispute_of_one_payment"
+            )
+        ]
 
     def __str__(self) -> str:
         return self.pk
+
+    @property
+    def payment(self) -> TopUp | Invoice:
+        """What was paid: its `organization` and `currency` are the dispute's."""
+        payment = self.top_up or self.invoice
+        assert payment is not None
+        return payment
 
 
 class CreditRefund(models.Model):

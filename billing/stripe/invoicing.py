@@ -310,6 +310,17 @@ class Invoicing(Area):
             intents = [each.payment.payment_intent for each in page.auto_paging_iter()]
         return [id_of(each) for each in intents if each is not None]
 
+    def invoice_of(self, payment_intent: str) -> str:
+        """Return the invoice that a payment has paid; empty if it was for none."""
+        with mapped():
+            page = self._v1.invoice_payments.list(
+                {
+                    "payment": {"type": "payment_intent", "payment_intent": payment_intent},
+                    "limit": 1,
+                }
+            )
+        return id_of(page.data[0].invoice) if page.data else ""
+
     def finalize_invoice(self, invoice: str, *, key: str) -> objects.Invoice:
         """Make a draft final, and have it paid."""
         with mapped():

@@ -20,6 +20,7 @@ OUTCOMES = {
     "captured": _("Charged"),
     "timeout": _("No answer in time"),
     "overloaded": _("Too busy"),
+    "no_worker": _("No worker can run it"),
     "invalid_input": _("Invalid input"),
     "worker_lost": _("The worker was lost"),
 }

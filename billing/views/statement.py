@@ -6,71 +6,50 @@ import csv
 from datetime import UTC, date, timedelta
 from typing import Any
 
-from django import forms
 from django.conf import settings
 from django.http import HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
 from django.utils.translation import gettext
-from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_GET
 
 from accounts.sessions import ConsoleRequest, organization_required
 from billing import statements
 from billing.exports import plain
 from billing.money import decimal_text
+from billing.period_forms import PeriodForm
 
 MAX_DAYS = 366
 
 
-class PeriodForm(forms.Form):
+class StatementForm(PeriodForm):
     """From which day to which; the running month if nothing is asked."""
 
-    start = forms.DateField(
-        label=_("From"),
-        required=False,
-        widget=forms.DateInput(attrs={"class": "input", "type": "date"}, format="%Y-%m-%d"),
-    )
-    end = forms.DateField(
-        label=_("To"),
-        required=False,
-        widget=forms.DateInput(attrs={"class": "input", "type": "date"}, format="%Y-%m-%d"),
-    )
-
     def __init__(self, data: Any) -> None:
-        today = timezone.now().astimezone(UTC).date()
         asked = {name: data[name] for name in ("start", "end") if data.get(name)}
-        super().__init__({"start": today.replace(day=1), "end": today, **asked})
+        super().__init__({"start": timezone.now().astimezone(UTC).date().replace(day=1), **asked})
 
     def clean(self) -> dict[str, Any]:
-        """Refuse a period that ends before it begins, or is longer than a year."""
-        data = super().clean() or {}
+        """Refuse also what is longer than a year."""
+        data = super().clean()
         start, end = data.get("start"), data.get("end")
-        if start and end and end < start:
-            self.add_error("end", gettext("The period ends before it begins."))
-        elif start and end and (end - start).days >= MAX_DAYS:
+        if start and end and (end - start).days >= MAX_DAYS:
             self.add_error("end", gettext("A period is at most a year."))
         return data
-
-    @property
-    def days(self) -> tuple[date, date] | None:
-        """First and last day; None if they are not understood."""
-        if not self.is_valid():
-            return None
-        return self.cleaned_data["start"], self.cleaned_data["end"]
 
 
 @require_GET
 @organization_required
 def statement(request: ConsoleRequest) -> HttpResponse:
     """Show the account of the period that the address asks for."""
-    form = PeriodForm(request.GET)
-    found = statements.of_period(request.organization, *form.days) if form.days else None
+    form = StatementForm(request.GET)
+    days = form.days if form.is_valid() else None
+    found = statements.of_period(request.organization, *days) if days else None
     page = {
         "section": "statement",
         "form": form,
         "statement": found,
-        "presets": _presets(form.days),
+        "presets": _presets(days),
     }
     return render(request, "console/statement.html", page)
 
@@ -79,9 +58,10 @@ def statement(request: ConsoleRequest) -> HttpResponse:
 @organization_required
 def statement_csv(request: ConsoleRequest) -> HttpResponse:
     """Send the same as CSV, with what there was, what is left, and the totals."""
-    days = PeriodForm(request.GET).days
-    if days is None:
+    form = StatementForm(request.GET)
+    if not form.is_valid():
         return HttpResponse(status=400)
+    days = form.days
     found = statements.of_period(request.organization, *days)
     answer = HttpResponse(content_type="text/csv; charset=utf-8")
     name = f"statement-{request.organization.slug}-{days[0]}-{days[1]}.csv"

@@ -33,7 +33,7 @@ from billing import (
     windows,
 )
 from billing.models import TopUp
-from billing.payments import StaleError
+from billing.staleness import StaleError
 from billing.stripe.errors import StripeCallError
 from billing.templatetags.money import money
 from billing.wallet_forms import RedeemForm, RefundForm, ReloadForm, TopUpForm, presets

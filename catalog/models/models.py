@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.core.validators import RegexValidator
 from django.db import models
@@ -88,6 +88,22 @@ class MLModel(models.Model):
         return f"{self.owner.slug}/{self.name}"
 
 
+class Measured(NamedTuple):
+    """What was measured of a version on one runtime, when it was published.
+
+    Attributes:
+        p50_us: Median time of one row, in microseconds.
+        rows_per_second: In batches of 64.
+        difference: The largest from what the trained model answers, as a decimal number.
+    """
+
+    name: str
+    serves: bool
+    p50_us: int | None
+    rows_per_second: int | None
+    difference: str | None
+
+
 class ModelVersion(models.Model):
     """A build of a model. What it computes never changes; its status may."""
 
@@ -134,6 +150,22 @@ class ModelVersion(models.Model):
     def path(self) -> str:
         """The public id: `owner/name:number`."""
         return f"{self.model.path}:{self.number}"
+
+    @property
+    def runtimes(self) -> list[Measured]:
+        """How fast each runtime was on this site's machine; the fastest that passes serves."""
+        parity = self.measurements.get("parity", {})
+        return [
+            Measured(
+                runtime,
+                runtime == self.runtime,
+                self.measurements[runtime].get("1", {}).get("p50_us"),
+                self.measurements[runtime].get("64", {}).get("rows_per_second"),
+                parity.get(runtime),
+            )
+            for runtime in ("onnx", "tensorflow")
+            if runtime in self.measurements
+        ]
 
     @property
     def latency_us(self) -> int | None:

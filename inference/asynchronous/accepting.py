@@ -13,8 +13,9 @@ from django.db.models import Max, Min
 
 from accounts.errors import IdempotencyInProgressError, IdempotencyMismatchError, MercatoError
 from billing import alerts, crashes, holds
-from billing.holds import Admission, Reservation
+from billing.holds import Admission
 from billing.ids import uuid7
+from billing.reservations import Reservation
 from inference import predictions
 from inference.asynchronous import doorbell, events, payloads
 from inference.errors import QueueFullError, WebhookUrlError

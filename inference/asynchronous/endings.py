@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,6 +21,7 @@ from inference.metrics import counting, families
 from inference.models import Prediction
 
 Status = Prediction.Status
+NOTHING = timedelta(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ class Ran:
 
 def finish(ran: Sequence[Ran]) -> list[Prediction]:
     """End a batch: outputs and charges in one transaction; returns those that were still ours."""
+    began_ns = time.perf_counter_ns()
     held = Hold.objects.in_bulk([one.prediction.hold_id for one in ran])
     ended: list[tuple[Ran, reports.Report]] = []
     # In one order everywhere, rows before holds: two who end the same do not wait in a circle.
@@ -59,6 +62,7 @@ def finish(ran: Sequence[Ran]) -> list[Prediction]:
     crashes.point("async.committed")
     for (one, report), is_captured in zip(ended, captured, strict=True):
         _count(one.prediction, one.outcome if is_captured else "hold_expired", report.completed_at)
+        _trace(one.prediction, one.run_us, counting.since(began_ns), len(ran))
     return [one.prediction for one, _ in ended]
 
 
@@ -73,6 +77,13 @@ def _count(prediction: Prediction, outcome: str, ended_at: datetime) -> None:
         prediction.rows,
         families.ASYNC,
     )
+
+
+def _trace(prediction: Prediction, run_us: int, capture_us: int = 0, requests: int = 1) -> None:
+    """Keep where its time went, which ends now; what is neither run nor charge was waiting."""
+    took = (datetime.now(UTC) - prediction.created_at) // timedelta(microseconds=1)
+    stages = (0, 0, 0, max(took - run_us - capture_us, 0), run_us, capture_us, 0)
+    counting.event(counting.Trace(prediction.hold_id, stages, requests))
 
 
 def _store(ran: Ran, hold: Hold, report: reports.Report) -> bool:
@@ -220,4 +231,6 @@ def _tell(prediction_id: UUID, code: str) -> None:
     ended = list(Prediction.objects.with_version().filter(pk=prediction_id))
     for one in ended:
         _count(one, code, one.finished_at or one.created_at)
+        ran = one.finished_at - one.started_at if one.started_at and one.finished_at else NOTHING
+        _trace(one, max(ran, NOTHING) // timedelta(microseconds=1))
     events.tell(ended)

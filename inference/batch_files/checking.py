@@ -16,7 +16,6 @@ from django.db import transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
-from accounts.errors import MercatoError
 from billing import crashes
 from billing.rating import PricePlan
 from inference import loading
@@ -225,12 +224,7 @@ def _finish(batch: BatchFile) -> None:
         return
     if not _mine(batch).update(status=Status.READY, lease_owner="", lease_until=None):
         return
+    crashes.point("batch_file.ready")
     batch.refresh_from_db()
     if batch.starts_itself:
-        try:
-            orders.start(batch)
-        except MercatoError as error:
-            # It stays ready: its owner sees why, and starts it or does not.
-            BatchFile.objects.filter(pk=batch.pk, status=Status.READY).update(
-                error_code=error.code, error_message=error.message[:500]
-            )
+        orders.start_by_itself(batch)

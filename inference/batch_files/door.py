@@ -6,7 +6,9 @@ looked at first, and the bytes are counted as they come.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import replace
 from http.cookies import CookieError, SimpleCookie
 from importlib import import_module
 from typing import Any
@@ -14,13 +16,15 @@ from typing import Any
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.contrib.auth import SESSION_KEY
+from django.db import DatabaseError, InterfaceError
 
 from accounts import errors, keys
 from accounts.authentication import bearer
 from accounts.errors import MercatoError
 from accounts.permissions import require_scope
-from inference.answers import dumps
+from inference import asgi
 
+logger = logging.getLogger(__name__)
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -43,11 +47,17 @@ async def application(django: Application, scope: Scope, receive: Receive, send:
     """Pass an upload on to Django, up to the largest file."""
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
     counted = _Counted(receive, settings.BATCH_MAX_BYTES + _FORM_BYTES)
+    refused: MercatoError | None = None
     try:
         await sync_to_async(_admit)(scope["path"], headers)
         counted.require(headers.get("content-length", ""))
     except MercatoError as error:
-        await _refuse(send, scope, error)
+        refused = error
+    except (DatabaseError, InterfaceError):
+        logger.warning("upload %s", scope["state"]["request_id"], exc_info=True)
+        refused = errors.OverloadedError("The database is away.")
+    if refused is not None:
+        await _refuse(send, scope, refused)
         return
     await django(scope, counted.receive, send)
     if counted.is_over:
@@ -107,15 +117,7 @@ async def _refuse(send: Send, scope: Scope, error: MercatoError) -> None:
         await send({"type": "http.response.body", "body": b""})
         return
     request_id = scope["state"]["request_id"]
-    body = dumps(errors.body_of(error, request_id))
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(body)).encode()),
-        (b"x-request-id", request_id.encode()),
-        # What is left of the body is not read: the connection cannot be used again.
-        (b"connection", b"close"),
-    ]
-    if error.status_code == 401:
-        headers.append((b"www-authenticate", b"Bearer"))
-    await send({"type": "http.response.start", "status": error.status_code, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    answer = asgi.refusal(error, request_id)
+    # What is left of the body is not read: the connection cannot be used again.
+    answer = replace(answer, headers=(*answer.headers, (b"connection", b"close")))
+    await asgi.send_answer(send, answer, request_id)

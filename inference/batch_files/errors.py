@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from django.utils.translation import gettext_lazy as _
+
 from accounts.errors import (
     ConflictError,
     InvalidRequestError,
@@ -66,25 +68,28 @@ def from_file_error(error: FileError) -> MercatoError:
 
 # Why a file was refused when it was checked, failed, or waits: code → what it means.
 FAILURES = {
-    "empty_file": "There is no row in the file.",
-    "compressed_file": "The file is compressed.",
-    "invalid_encoding": "The file, or a line of it, is not UTF-8.",
-    "invalid_csv": "The file, or a record of it, is no CSV.",
-    "line_too_long": "A line is longer than allowed.",
-    "too_many_rows": "The file has more rows than allowed.",
-    "duplicate_column": "Two columns have the same name.",
-    "missing_column": "A column that the model needs is missing.",
-    "unknown_column": "The model has no input of a column's name.",
-    "invalid_rows": "Some rows do not fit the model, and invalid rows are not to be skipped.",
-    "file_lost": "The file is not in the data folder any more.",
-    "price_changed": "The price rose while the file was checked.",
-    "max_cost_exceeded": "The estimate is more than the most it may cost.",
-    "insufficient_credit": "The credit does not last for the next rows.",
-    "cap_reached": "A spending limit is reached.",
-    "organization_frozen": "The organization is frozen.",
-    "key_revoked": "The key that started it is not accepted any more.",
-    "not_loaded": "The model cannot be loaded at the moment.",
-    "expired": "It was not started, or not paid for, in time.",
+    "empty_file": _("There is no row in the file."),
+    "compressed_file": _("The file is compressed."),
+    "invalid_encoding": _("The file, or a line of it, is not UTF-8."),
+    "invalid_csv": _("The file, or a record of it, is no CSV."),
+    "line_too_long": _("A line is longer than allowed."),
+    "too_many_rows": _("The file has more rows than allowed."),
+    "duplicate_column": _("Two columns have the same name."),
+    "missing_column": _("A column that the model needs is missing."),
+    "unknown_column": _("The model has no input of a column's name."),
+    "invalid_rows": _(
+        "Some rows do not fit the model, and invalid rows are not to be skipped. "
+        "Nothing was run or charged."
+    ),
+    "file_lost": _("The file is not in the data folder any more."),
+    "price_changed": _("The price rose while the file was checked."),
+    "max_cost_exceeded": _("The estimate is more than the most it may cost."),
+    "insufficient_credit": _("The credit does not last for the next rows."),
+    "cap_reached": _("A spending limit is reached."),
+    "organization_frozen": _("The organization is frozen."),
+    "key_revoked": _("The key that started it is not accepted any more."),
+    "not_loaded": _("The model cannot be loaded at the moment."),
+    "expired": _("It was not started, or not paid for, in time."),
 }
 # What one row's answer may say besides the codes of a call's input.
 ROW_FAILURES = {

@@ -23,9 +23,10 @@ from billing import crashes, holds
 from billing.ids import uuid7
 from billing.models import Hold
 from billing.reports import Report
+from inference import placing
 from inference.batch_files import announcing, doorbell, events, orders
 from inference.connections import PREDICT_DB, redis_client
-from inference.models import BatchChunk, BatchFile, Placement
+from inference.models import BatchChunk, BatchFile
 from inference.wire import heartbeat_key
 
 Status, State = BatchFile.Status, BatchChunk.State
@@ -68,8 +69,7 @@ def claim(owner: str, labels: Mapping[str, str]) -> Lease | None:
     Args:
         labels: What the worker can do; versions that need more are left to others.
     """
-    placed = Placement.objects.exclude(labels={}).values_list("version_id", "labels")
-    elsewhere = [version for version, needed in placed if not needed.items() <= labels.items()]
+    elsewhere = placing.elsewhere(labels)
     waiting = BatchChunk.objects.filter(batch=OuterRef("pk"), state=State.WAITING)
     may_run = Q(status=Status.PROCESSING) | Q(status=Status.PAUSED, retry_at__lte=Now())
     for _ in range(_TRIES):
@@ -268,6 +268,9 @@ def sweep() -> None:
         lose(chunk)
     checking = BatchFile.objects.filter(status=Status.CHECKING)
     checking.filter(lease_owner__in=_dead(checking)).update(lease_until=None, lease_owner="")
+    # Who checked it died before it could start it.
+    for batch in BatchFile.objects.filter(status=Status.READY, starts_itself=True, error_code=""):
+        orders.start_by_itself(batch)
     for batch_id in BatchFile.objects.filter(status__in=BatchFile.RUNNING).values_list("pk"):
         complete(batch_id[0])
     if checking.exists() or BatchFile.objects.filter(status__in=BatchFile.RUNNING).exists():

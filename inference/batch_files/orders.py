@@ -12,7 +12,7 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
 
-from accounts.errors import IdempotencyMismatchError
+from accounts.errors import IdempotencyMismatchError, MercatoError
 from accounts.keys import Caller
 from billing.errors import CostCeilingError
 from billing.ids import uuid7
@@ -201,6 +201,17 @@ def start(batch: BatchFile, *, max_cost_nanos: int | None = None) -> None:
             raise BatchStateError(f"This batch file has {batch.status}.")
     doorbell.ring()
     events.ring(batch.pk)
+
+
+def start_by_itself(batch: BatchFile) -> None:
+    """Start a checked file whose owner wished so; if it cannot be, its page says why."""
+    try:
+        start(batch)
+    except MercatoError as error:
+        # It stays ready: its owner sees why, and starts it or does not.
+        BatchFile.objects.filter(pk=batch.pk, status=Status.READY).update(
+            error_code=error.code, error_message=error.message[:500]
+        )
 
 
 def _start_ready(batch: BatchFile) -> None:

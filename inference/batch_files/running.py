@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.conf import settings
@@ -107,8 +107,10 @@ def _run(lease: Lease, owner: str, is_stopping: Callable[[], bool]) -> None:
     crashes.point("batch_file.written")
     reports = [entry.report for entry in runnable if entry.report is not None]
     succeeded = sum(report.outcome == "succeeded" for report in reports)
+    finish_ns = time.perf_counter_ns()
     leases.finish(lease, reports, succeeded=succeeded, result_bytes=size)
     _count(batch, entries, began_ns)
+    _trace(batch, reports, counting.since(finish_ns))
 
 
 def _count(batch: BatchFile, entries: Sequence[Entry], began_ns: int) -> None:
@@ -119,6 +121,16 @@ def _count(batch: BatchFile, entries: Sequence[Entry], began_ns: int) -> None:
         if entry.report is not None:
             outcome, rows = entry.report.outcome, 1
         counting.call(model, batch.organization_id, outcome, took, rows, families.BATCH)
+
+
+def _trace(batch: BatchFile, reports: Sequence[Report], capture_us: int) -> None:
+    """Keep where the time of a chunk's rows went, from when their file was started."""
+    assert batch.started_at is not None
+    took = (datetime.now(UTC) - batch.started_at) // timedelta(microseconds=1)
+    for report in reports:
+        waited = max(took - report.run_us - capture_us, 0)
+        stages = (0, 0, 0, waited, report.run_us, capture_us, 0)
+        counting.event(counting.Trace(report.hold_id, stages, report.batch_rows))
 
 
 def _entries(lease: Lease) -> list[Entry]:

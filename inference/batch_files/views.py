@@ -13,6 +13,7 @@ from django.utils.translation import gettext
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
+from accounts import lists
 from accounts.errors import MercatoError
 from accounts.keys import Caller
 from accounts.sessions import (
@@ -24,11 +25,11 @@ from accounts.sessions import (
 from inference import stream_door
 from inference.batch_files import downloads, orders, watching
 from inference.batch_files.api import results_response
+from inference.batch_files.errors import FAILURES
 from inference.batch_files.forms import BatchFileForm
 from inference.batch_files.serializers import percent
 from inference.models import BatchFile
 
-PAGE_SIZE = 30
 # As many failed rows as a person reads; the results have all of them.
 _SHOWN_ROWS = 20
 
@@ -37,16 +38,13 @@ _SHOWN_ROWS = 20
 @organization_required
 def batches(request: ConsoleRequest) -> HttpResponse:
     """Show the organization's batch files, newest first."""
-    found = BatchFile.objects.visible_to(request.organization).listed()
-    before = _id(request.GET.get("before"))
-    if before is not None:
-        found = found.filter(pk__lt=before)
-    shown = list(found[: PAGE_SIZE + 1])
+    mine = BatchFile.objects.visible_to(request.organization).listed()
+    found = lists.newest(mine, request.GET.get("before"))
     page = {
         "section": "batches",
-        "batches": [{"batch": batch, "percent": percent(batch)} for batch in shown[:PAGE_SIZE]],
-        "older": shown[PAGE_SIZE - 1].pk if len(shown) > PAGE_SIZE else None,
-        "is_first": before is None,
+        "batches": [{"batch": batch, "percent": percent(batch)} for batch in found.rows],
+        "older": found.older,
+        "is_first": found.is_first,
     }
     return render(request, "batches/batches.html", page)
 
@@ -57,10 +55,8 @@ def batch_new(request: ConsoleRequest) -> HttpResponse:
     """Show the form of a new batch file; take one."""
     if request.method == "GET":
         form = BatchFileForm(request.organization, initial={"model": request.GET.get("model")})
-        is_too_large = request.GET.get("refused") == "payload_too_large"
-        return render(
-            request, "batches/new.html", _form_page(form) | {"is_too_large": is_too_large}
-        )
+        page = _form_page(form) | {"refused": request.GET.get("refused")}
+        return render(request, "batches/new.html", page)
     form = BatchFileForm(request.organization, request.POST, request.FILES)
     if form.is_valid():
         caller = Caller(request.organization.pk, request.organization.slug, user_id=request.user.pk)
@@ -166,6 +162,7 @@ def _page(batch: BatchFile) -> dict[str, Any]:
         "price": batch.price_version,
         "percent": percent(batch),
         "failed": failed,
+        "failure": FAILURES.get(batch.error_code, ""),
         "failed_rows": downloads.failed_rows(batch, _SHOWN_ROWS) if failed else [],
         # What happens by itself: the page follows it.
         "is_moving": batch.status in (status.CHECKING, status.PROCESSING, status.PAUSED),
@@ -175,10 +172,3 @@ def _page(batch: BatchFile) -> dict[str, Any]:
 def _batch(request: ConsoleRequest, batch_id: UUID) -> BatchFile:
     mine = BatchFile.objects.visible_to(request.organization).listed().defer(None)
     return get_object_or_404(mine.prefetch_related("price_version__components"), pk=batch_id)
-
-
-def _id(text: str | None) -> UUID | None:
-    try:
-        return UUID(text) if text else None
-    except ValueError:
-        return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from uuid import UUID
 
 from accounts import errors
@@ -13,7 +12,7 @@ from inference.answers import Answer, dumps
 from inference.asynchronous import wishes
 from inference.faces import binary, requests
 from inference.faces.http import HttpAnswer, HttpRequest
-from inference.predictions import Call, Replay
+from inference.predictions import Call, Given, Replay
 from inference.runtime import tensors
 
 _PATH = "/v1/predictions"
@@ -72,7 +71,7 @@ def _read_json(request: HttpRequest, caller: Caller, *, is_later: bool = False) 
     webhook = found.get("webhook", "")
     if not isinstance(webhook, str):
         raise errors.InvalidRequestError("`webhook` must be a URL.", param="webhook")
-    call = requests.call(request, caller, ref, partial(tensors.decode, found["input"]))
+    call = requests.call(request, caller, ref, Given(tensors.decode, found["input"]))
     wish = wishes.read(request.headers, webhook=webhook, is_later=is_later)
     return replace(call, wish=wish, stored_input=found["input"]) if wish else call
 

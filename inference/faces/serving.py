@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Any
 
 from accounts import errors
@@ -11,26 +10,13 @@ from accounts.keys import Caller
 from inference.answers import Answer, dumps
 from inference.faces import requests
 from inference.faces.http import HttpAnswer, HttpRequest
-from inference.predictions import Call, Replay
+from inference.predictions import Call, Given, Replay
 from inference.runtime import serving
-from inference.runtime.signature import Signature
-from inference.runtime.tensors import Input
 
 _PATH = re.compile(r"/v1/models/([^/:]{1,64}/[^/:]{1,64})(?:/versions/(\d{1,9}))?:predict")
 _FIELDS = frozenset({"instances", "inputs", "signature_name"})
-
-
-@dataclass(frozen=True, slots=True)
-class _Body:
-    """What was sent: rows, or columns."""
-
-    value: Any
-    is_columnar: bool
-
-    def __call__(self, signature: Signature) -> Input:
-        """Turn it into arrays."""
-        decode = serving.decode_inputs if self.is_columnar else serving.decode_instances
-        return decode(self.value, signature)
+# The forms of `Call.form`: by rows, or by columns.
+_ROWS, _COLUMNS = "rows", "columns"
 
 
 class Serving:
@@ -53,12 +39,12 @@ class Serving:
             )
         name, number = match.groups()
         ref = f"{name}:{number}" if number else name
-        return requests.call(request, caller, ref, _body(found))
+        given, form = _given(found)
+        return requests.call(request, caller, ref, given, form=form)
 
     def write(self, call: Call, answer: Answer | Replay) -> HttpAnswer:
         """Put an answer into TensorFlow Serving's form: that of the request."""
-        assert isinstance(call.decode, _Body)
-        is_columnar = call.decode.is_columnar
+        is_columnar = call.form == _COLUMNS
         if isinstance(answer, Replay):
             rows = _bare(answer.body["output"])
             return HttpAnswer(dumps({"outputs": _columns(rows)} if is_columnar else _rows(rows)))
@@ -68,13 +54,13 @@ class Serving:
         return HttpAnswer(dumps(_rows(serving.encode_predictions(answer.arrays, answer.signature))))
 
 
-def _body(found: dict[str, Any]) -> _Body:
+def _given(found: dict[str, Any]) -> tuple[Given, str]:
     if "instances" in found and "inputs" in found:
         raise errors.InvalidRequestError("Send `instances` or `inputs`, not both.", param="inputs")
     if "inputs" in found:
-        return _Body(found["inputs"], is_columnar=True)
+        return Given(serving.decode_inputs, found["inputs"]), _COLUMNS
     if "instances" in found:
-        return _Body(found["instances"], is_columnar=False)
+        return Given(serving.decode_instances, found["instances"]), _ROWS
     raise errors.InvalidRequestError("`instances` is missing.", param="instances")
 
 

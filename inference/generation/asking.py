@@ -21,8 +21,9 @@ from accounts.errors import MercatoError, OverloadedError
 from accounts.keys import Caller
 from accounts.rate_headers import Header
 from billing import alerts, caps, holds
-from billing.holds import Admission, Reservation
+from billing.holds import Admission
 from billing.ids import uuid7
+from billing.reservations import Reservation
 from inference import errors, limits, routing, versions
 from inference.connections import PREDICT_DB, redis_client
 from inference.generation import listening, ringing
@@ -111,7 +112,7 @@ async def begin(ask: Ask) -> Begun:
     Raises:
         MercatoError: It is not understood, or there is no money; then nothing was charged.
     """
-    if listening.count() >= MAX_OPEN:
+    if not listening.has_room(ask.caller.organization_id, MAX_OPEN):
         raise OverloadedError("Too many texts are being written.")
     served = versions.cached(ask.ref, ask.caller)
     if served is None:
@@ -132,7 +133,7 @@ async def _begin(ask: Ask, served: Served, began_ns: int) -> Begun:
     most = _most_tokens(ask, served, len(prompt))
     counted = await limits.enter(ask.caller, 1)
     hold_id = uuid7()
-    listening.add(hold_id.hex)
+    listening.add(hold_id.hex, ask.caller.organization_id)
     try:
         begun = await in_database(_admit_and_order, ask, served, hold_id, prompt, most, began_ns)
     except BaseException:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Sequence
 from contextlib import ExitStack
 
@@ -30,6 +29,7 @@ from inference.generation.wire import (
     unpack_order,
 )
 from inference.runtime.writers import WriterSession
+from inference.turns import Turns
 from inference.wire import taken_key
 
 logger = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ class Engine:
 
     def __init__(self, version_id: int, worker_name: str) -> None:
         self._version_id, self._worker = version_id, worker_name
-        self._waiting: deque[Order] = deque()
+        self._waiting: Turns[Order] = Turns()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._told_at = 0.0
@@ -82,7 +82,7 @@ class Engine:
     def submit(self, order: Order) -> None:
         """Add a text; a thread starts if none runs."""
         with self._lock:
-            self._waiting.append(order)
+            self._waiting.put(order.organization_id, order)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
                 self._thread.start()
@@ -121,7 +121,7 @@ class Engine:
         """Let waiting texts begin; False if there is nothing to do, and the thread ends."""
         with self._lock:
             taken = [
-                self._waiting.popleft()
+                self._waiting.take()
                 for _ in range(min(MAX_ACTIVE - len(active), len(self._waiting)))
             ]
             if not taken and not active:

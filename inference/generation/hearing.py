@@ -14,7 +14,7 @@ from django.conf import settings
 from accounts.errors import MercatoError, OverloadedError
 from billing import holds
 from billing.models import Hold
-from inference import errors, limits
+from inference import errors, limits, placing
 from inference.generation import listening, ringing
 from inference.generation.asking import Begun
 from inference.generation.wire import (
@@ -133,7 +133,7 @@ class _Hearing:
         if owner is None:
             if time.monotonic() - self._rung_at >= _RING_SECONDS:
                 self._rung_at = time.monotonic()
-                await in_database(self._ring)
+                await self._ring()
         elif not await listening.client().exists(heartbeat_key(owner.decode())):
             # It may have told the end just before it died.
             for event in await self._read(None):
@@ -141,9 +141,13 @@ class _Hearing:
             if not self.is_sure:
                 await self._resolve(errors.WorkerLostError(_LOST))
 
-    def _ring(self) -> None:
+    async def _ring(self) -> None:
         """Let any worker take it: the one it was sent to may have died before it did."""
-        ringing.ring(self._order_id, self._version_id, Route())
+        try:
+            await in_database(placing.require_worker, self._version_id)
+        except errors.NoWorkerError as error:
+            await self._resolve(error)
+        await in_database(ringing.ring, self._order_id, self._version_id, Route())
 
     async def _check_patience(self) -> None:
         if time.monotonic() - self._heard_at >= settings.PREDICT_TIMEOUT_SECONDS:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import weakref
+from collections import Counter
 
 import redis
 import redis.asyncio
@@ -20,7 +21,8 @@ from inference.generation.wire import (
 )
 
 _Loop = asyncio.AbstractEventLoop
-_open: set[str] = set()
+# Text → its organization.
+_open: dict[str, int] = {}
 _clients: weakref.WeakKeyDictionary[_Loop, redis.asyncio.Redis] = weakref.WeakKeyDictionary()
 _tasks: weakref.WeakKeyDictionary[_Loop, asyncio.Task[None]] = weakref.WeakKeyDictionary()
 
@@ -33,14 +35,20 @@ def client() -> redis.asyncio.Redis:
     return _clients[loop]
 
 
-def count() -> int:
-    """Return how many texts this process passes on."""
-    return len(_open)
+def has_room(organization_id: int, most: int) -> bool:
+    """Whether this process may pass on one more text of an organization.
+
+    Where as many are open as may be, an organization is let in that has less than its equal part.
+    """
+    if len(_open) < most:
+        return True
+    parts = Counter(_open.values())
+    return parts[organization_id] < most // len(parts | {organization_id: 1})
 
 
-def add(order_id: str) -> None:
+def add(order_id: str, organization_id: int) -> None:
     """Begin to listen for a text."""
-    _open.add(order_id)
+    _open[order_id] = organization_id
     loop = asyncio.get_running_loop()
     task = _tasks.get(loop)
     if task is None or task.done():
@@ -49,14 +57,14 @@ def add(order_id: str) -> None:
 
 async def end(order_id: str) -> None:
     """Stop listening for a text whose end has come, and forget what was written."""
-    _open.discard(order_id)
+    _open.pop(order_id, None)
     with contextlib.suppress(redis.RedisError):
         await client().unlink(pieces_key(order_id), listening_key(order_id))
 
 
 async def stop(order_id: str, why: bytes = CANCELED) -> None:
     """Stop listening for a text that is under way, and say why, so that it is not written on."""
-    _open.discard(order_id)
+    _open.pop(order_id, None)
     # Without Redis nothing is written either: the worker hears nobody, or is not heard.
     with contextlib.suppress(redis.RedisError):
         await client().set(gone_key(order_id), why, px=LISTENING_EXPIRY_MS)

@@ -92,6 +92,19 @@ class Load(NamedTuple):
     is_good: bool
 
 
+class Trace(NamedTuple):
+    """Where the time of a call went, to be kept; it is not in the figures of stages.
+
+    Attributes:
+        stages: Microseconds in the order of `families.STAGES`; 0 where it never came to.
+        requests: How many requests were in the batch.
+    """
+
+    hold_id: UUID
+    stages: tuple[int, ...]
+    requests: int
+
+
 class Refusal(NamedTuple):
     """An error that a caller of the API was given."""
 
@@ -113,7 +126,7 @@ calls: deque[tuple[str, int, str, str, int, int]] = deque(maxlen=_MOST_EVENTS)
 # (model, hold, microseconds in all, where they went)
 answers: deque[tuple[str, UUID, int, CallTimes]] = deque(maxlen=_MOST_EVENTS)
 # What comes once per batch, or is rare.
-events: deque[Batch | Worked | Load | Refusal | Added] = deque(maxlen=_MOST_EVENTS)
+events: deque[Batch | Worked | Load | Refusal | Trace | Added] = deque(maxlen=_MOST_EVENTS)
 
 
 def since(began_ns: int) -> int:
@@ -148,8 +161,8 @@ def answer(model: str, hold_id: UUID, microseconds: int, times: CallTimes) -> No
     answers.append((model, hold_id, microseconds, times))
 
 
-def event(found: Batch | Worked | Load | Refusal) -> None:
-    """Count what comes once per batch, or is rare."""
+def event(found: Batch | Worked | Load | Refusal | Trace) -> None:
+    """Count what comes once per batch, or is rare, or runs in the background."""
     events.append(found)
 
 

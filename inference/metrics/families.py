@@ -104,6 +104,11 @@ UNCOUNTED = Family(
 WEBHOOKS = Family(
     "mercato_webhook_attempts_total", "Attempts to deliver a webhook, by result.", ("result",)
 )
+COPIES_DROPPED = Family(
+    "mercato_shadow_copies_dropped_total",
+    "Batches whose copies for a shadow, or some of them, were dropped, by reason.",
+    ("reason",),
+)
 DROPPED = Family(
     "mercato_metrics_dropped_total", "Observations that were given up to save memory.", ()
 )
@@ -111,7 +116,7 @@ DROPPED = Family(
 ALL = (
     *(REQUESTS, ERRORS, CALLS, CALL_SECONDS, STAGE_SECONDS, ROWS, BATCH_ROWS, BATCH_REQUESTS),
     *(LOADS, LOAD_SECONDS, WORKER_RUN, WORKER_CAPTURE, WORKER_ROWS, WORKER_REQUESTS),
-    *(LIMITED, UNCOUNTED, WEBHOOKS, DROPPED),
+    *(LIMITED, UNCOUNTED, WEBHOOKS, COPIES_DROPPED, DROPPED),
 )
 BY_NAME = {family.name: family for family in ALL}
 # What a call is: waited for, a text, a stored row that runs later, a row of a batch file.

@@ -20,7 +20,8 @@ import redis
 
 from inference.connections import EVENTS_DB, redis_url
 from inference.metrics import counting, live
-from inference.metrics.tally import Tally, Trace
+from inference.metrics.counting import Trace
+from inference.metrics.tally import Tally
 
 logger = logging.getLogger(__name__)
 FLUSH_SECONDS = 1.0

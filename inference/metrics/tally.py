@@ -7,7 +7,7 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import lru_cache
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 from inference.metrics import counting, families
@@ -25,7 +25,7 @@ _SEPARATOR = "\x1f"
 FAULTS = frozenset(
     {
         *("model_error", "platform_error", "worker_lost", "prediction_timeout", "overloaded"),
-        "internal_error",
+        *("no_worker", "internal_error"),
     }
 )
 # Times of live figures fall into buckets whose bounds grow by 7 %: a percentile is right to 4 %.
@@ -64,14 +64,6 @@ def split(key: str) -> list[str]:
     return key.split(_SEPARATOR)
 
 
-class Trace(NamedTuple):
-    """Where the time of an answered call went; times in the order of `families.STAGES`."""
-
-    hold_id: UUID
-    stages: tuple[int, ...]
-    requests: int
-
-
 class Tally:
     """What was counted since the last flush; only one thread uses it.
 
@@ -79,7 +71,7 @@ class Tally:
         sums: (scope, name) → field → how much was added.
         calls: What a call was → (how many, microseconds, rows).
         batches: (minute, model) → (batches, rows).
-        traces: Of answered calls; who stores them empties the list.
+        traces: Where the time of calls went; who stores them empties the list.
     """
 
     def __init__(self) -> None:
@@ -87,7 +79,7 @@ class Tally:
         self._buckets: dict[Bucket, list[int]] = {}
         self.calls: dict[CallKey, list[int]] = {}
         self.batches: dict[tuple[int, str], list[int]] = {}
-        self.traces: list[Trace] = []
+        self.traces: list[counting.Trace] = []
 
     def take(self) -> None:
         """Add up what was counted until now."""
@@ -121,11 +113,15 @@ class Tally:
     def _answer(self, model: str, hold_id: UUID, microseconds: int, times: CallTimes) -> None:
         stages: tuple[int, ...] = times[:6]
         reply = max(microseconds - sum(stages), 0)
-        if len(self.traces) < _MOST_TRACES:
-            self.traces.append(Trace(hold_id, (*stages, reply), times.requests))
+        self.trace(counting.Trace(hold_id, (*stages, reply), times.requests))
         # The other stages are the batch's, and counted with it.
         for stage, each in (("gateway", times[0]), ("lane", times[1]), ("reply", reply)):
             self.observe(MODEL, model, families.STAGE_SECONDS, (stage,), each)
+
+    def trace(self, trace: counting.Trace) -> None:
+        """Keep where the time of a call went, if there is room."""
+        if len(self.traces) < _MOST_TRACES:
+            self.traces.append(trace)
 
     def add(self, scope: str, name: str, family: Family, labels: tuple[str, ...], n: int) -> None:
         """Add to a counter."""
@@ -216,5 +212,6 @@ _HANDLERS: dict[type, Callable[[Tally, Any], None]] = {
     Batch: _batch,
     Load: _load,
     Refusal: _refusal,
+    counting.Trace: Tally.trace,
     Worked: _worked,
 }

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from billing import bulk, ids
 from inference.metrics import families
-from inference.metrics.tally import Trace
+from inference.metrics.counting import Trace
 from inference.models import CallTrace
 
 logger = logging.getLogger(__name__)
@@ -78,12 +78,14 @@ class Waterfall:
 
 
 def waterfall(trace: CallTrace) -> Waterfall:
-    """Lay out the stages of a call."""
+    """Lay out the stages that a call came to."""
     total = sum(trace.stages)
     steps, passed = [], 0
     for name, microseconds in zip(families.STAGES, trace.stages, strict=True):
         begins = passed * 1000 // max(total, 1)
         passed += microseconds
+        if not microseconds:
+            continue
         steps.append(Step(name, microseconds, begins, passed * 1000 // max(total, 1) - begins))
     return Waterfall(steps, total, trace.requests)
 

@@ -7,7 +7,7 @@ from inference.models.limits import LimiterOutage
 from inference.models.predictions import Prediction, PredictionBlob
 from inference.models.traces import CallTrace
 from inference.models.traffic import Canary, Shadow, VersionAlias
-from inference.models.webhooks import WebhookDelivery, WebhookEndpoint
+from inference.models.webhooks import WebhookAttempt, WebhookDelivery, WebhookEndpoint
 from inference.models.workers import Placement, Unload, VersionStart, Worker
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "Unload",
     "VersionAlias",
     "VersionStart",
+    "WebhookAttempt",
     "WebhookDelivery",
     "WebhookEndpoint",
     "Worker",

@@ -6,10 +6,11 @@ from django.db import models
 
 
 class CallTrace(models.Model):
-    """The stages of one answered call, in microseconds; kept for MERCATO_TRACE_HOURS.
+    """The stages of one call, in microseconds; kept for MERCATO_TRACE_HOURS.
 
-    Written after the answer by the gateway that gave it, which alone knows all of them. Nothing
-    that costs money is in it: a gateway that dies loses the traces of its last second.
+    Written after its end by the process that has ended it: the gateway, which alone knows all of
+    them; a worker, for what runs later. Stages that it did not come to are 0. Nothing that costs
+    money is in it: a process that dies loses the traces of its last second.
     """
 
     # Of the hold, without a foreign key: writing it asks nothing of the books.

@@ -72,11 +72,7 @@ class WebhookDelivery(models.Model):
     attempts = models.PositiveSmallIntegerField(default=0)
     next_attempt_at = models.DateTimeField(default=timezone.now)
     created_at = models.DateTimeField(auto_now_add=True)
-    # About the last attempt.
-    attempted_at = models.DateTimeField(null=True, blank=True)
-    response_status = models.PositiveSmallIntegerField(null=True, blank=True)
-    response_excerpt = models.CharField(max_length=1000, blank=True)
-    response_ms = models.PositiveIntegerField(null=True, blank=True)
+    # Of the last attempt; empty if it was taken, or there was none.
     failure = models.CharField(max_length=40, blank=True)
 
     class Meta:
@@ -95,3 +91,31 @@ class WebhookDelivery(models.Model):
 
     def __str__(self) -> str:
         return f"{self.type} {self.event_id}"
+
+    @property
+    def last(self) -> WebhookAttempt | None:
+        """The last attempt, from what was prefetched if that is so."""
+        found = list(self.log.all())
+        return found[-1] if found else None
+
+
+class WebhookAttempt(models.Model):
+    """One request to a receiver, and what came of it."""
+
+    delivery = models.ForeignKey(WebhookDelivery, models.CASCADE, related_name="log")
+    attempted_at = models.DateTimeField(default=timezone.now)
+    # None: there was no answer.
+    status = models.PositiveSmallIntegerField(null=True, blank=True)
+    # Empty: the receiver has taken it.
+    failure = models.CharField(max_length=40, blank=True)
+    milliseconds = models.PositiveIntegerField()
+    # The first bytes of the answer, or what went wrong.
+    excerpt = models.CharField(max_length=1000, blank=True)
+    # Which secrets have signed it: see `signing.secret_id`.
+    secret_ids = models.JSONField(default=list)
+
+    class Meta:
+        ordering = ["pk"]
+
+    def __str__(self) -> str:
+        return f"{self.delivery_id} {self.failure or self.status}"

@@ -102,10 +102,13 @@ class Comparer:
 
     Args:
         may_load: Whether operators let this worker load what it has not loaded.
+        may_run: Whether it has the labels that a version needs.
     """
 
-    def __init__(self, may_load: Callable[[], bool]) -> None:
-        self._may_load = may_load
+    def __init__(
+        self, may_load: Callable[[], bool], may_run: Callable[[int], bool] = lambda _: True
+    ) -> None:
+        self._may_load, self._may_run = may_load, may_run
         self._lock = threading.Lock()
         # In the order in which they have their turns.
         self._rung: dict[int, None] = {}
@@ -171,6 +174,8 @@ class Comparer:
         shadow = shadows.by_id(shadow_id)
         if shadow is None:
             copies.forget(shadow_id)
+            return False
+        if not self._may_run(shadow.version_id):
             return False
         if not loading.is_settled(shadow.version_id):
             # Who is to load nothing leaves the copies: they expire, or others are told of them.

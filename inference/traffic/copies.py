@@ -72,8 +72,8 @@ def unpack(data: bytes) -> Copies:
     return Copies([Copy(*one) for one in calls], unpack_arrays(inputs), unpack_arrays(outputs))
 
 
-def put(shadow_id: int, batches: Sequence[bytes]) -> None:
-    """Add packed copies in one round trip; the oldest make room.
+def put(shadow_id: int, batches: Sequence[bytes]) -> int:
+    """Add packed copies in one round trip; the oldest make room. Returns how many of them did.
 
     Raises:
         RedisError: They may not be there.
@@ -86,7 +86,8 @@ def put(shadow_id: int, batches: Sequence[bytes]) -> None:
         ("ZREMRANGEBYRANK", where, 0, -MAX_BATCHES - 1),
         ("EXPIRE", where, KEEP_SECONDS),
     ]
-    predict_link().ask(*commands)
+    _, late, too_many, _ = predict_link().ask(*commands)
+    return int(late) + int(too_many)
 
 
 def take(shadow_id: int) -> Copies | None:

@@ -22,6 +22,7 @@ from accounts.errors import OverloadedError
 from inference import routing
 from inference.answers import Answer
 from inference.connections import predict_app
+from inference.metrics import counting, families
 from inference.runtime import batches
 from inference.runtime.sessions import Arrays
 from inference.traffic import copies
@@ -82,13 +83,23 @@ def offer(requests: Sequence[Request], outcomes: Sequence[Outcome]) -> None:
         return
     try:
         for batch in _chosen(requests, outcomes).items():
-            _offered.put_nowait(batch)
+            _put(batch)
         _begin()
-    except queue.Full:
-        # Redis is slower than the calls: there will be others.
-        return
     except Exception:  # the edge: the lane must go on
         logger.exception("copies")
+
+
+def _put(batch: _Batch) -> None:
+    try:
+        _offered.put_nowait(batch)
+    except queue.Full:
+        # Redis is slower than the calls: there will be others.
+        _count_dropped("gateway")
+
+
+def _count_dropped(reason: str, batches: int = 1) -> None:
+    if batches:
+        counting.add(families.COPIES_DROPPED, (reason,), batches)
 
 
 def _chosen(
@@ -96,7 +107,7 @@ def _chosen(
 ) -> dict[Target, list[_Answered]]:
     """Return the calls that are copied, up to the bytes of one batch."""
     found: dict[Target, list[_Answered]] = {}
-    left = copies.MAX_BYTES
+    left, is_whole = copies.MAX_BYTES, True
     for request, outcome in zip(requests, outcomes, strict=True):
         target = request.served.shadow
         if target is None or not isinstance(outcome, Answer):
@@ -108,6 +119,9 @@ def _chosen(
         if one.size <= left:
             left -= one.size
             found.setdefault(target, []).append(one)
+        else:
+            is_whole = False
+    _count_dropped("size", int(not is_whole))
     return found
 
 
@@ -154,6 +168,7 @@ def _try(gathered: Sequence[_Batch]) -> None:
         if not _is_failing:
             logger.warning("copies are dropped: %s", error)
         _is_failing = True
+        _count_dropped("redis", len(gathered))
     except Exception:  # the thread's edge: the next copies must be sent all the same
         logger.exception("copies")
 
@@ -163,7 +178,7 @@ def _send(gathered: Sequence[_Batch]) -> None:
     for target, answered in gathered:
         packed.setdefault(target, []).append(copies.pack(_joined(answered)))
     for target, parts in packed.items():
-        copies.put(target.shadow_id, parts)
+        _count_dropped("late", copies.put(target.shadow_id, parts))
         _ring(target)
 
 

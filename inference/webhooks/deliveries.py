@@ -13,12 +13,13 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
 from accounts.vault import VaultError
 from inference.metrics import counting, families
-from inference.models import WebhookDelivery, WebhookEndpoint
+from inference.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint
 from inference.webhooks import endpoints, sending, signing
 from inference.webhooks.sending import Result
 
@@ -55,7 +56,7 @@ def send_due() -> int:
                     _put_back(parcel.delivery)
                 else:
                     attempted += 1
-                    record(parcel.delivery, result)
+                    record(parcel, result)
     return attempted
 
 
@@ -114,30 +115,43 @@ def _put_back(delivery: WebhookDelivery) -> None:
     )
 
 
-def record(delivery: WebhookDelivery, result: Result) -> None:
+def record(parcel: Parcel, result: Result) -> None:
     """Write down what became of an attempt, and when the next one is."""
     counting.add(families.WEBHOOKS, (result.failure or "delivered",))
-    now = timezone.now()
-    changes: dict[str, object] = {
-        "attempted_at": now,
-        "response_status": result.status,
-        "response_excerpt": result.excerpt,
-        "response_ms": result.milliseconds,
-        "failure": result.failure,
-    }
+    now, delivery = timezone.now(), parcel.delivery
+    with transaction.atomic():
+        # Its endpoint may have been deleted, and this with it.
+        if WebhookDelivery.objects.select_for_update().filter(pk=delivery.pk).exists():
+            _log(parcel, result, now)
+            _mark(delivery, result, now)
+
+
+def _log(parcel: Parcel, result: Result, now: datetime) -> None:
+    WebhookAttempt.objects.create(
+        delivery=parcel.delivery,
+        attempted_at=now,
+        status=result.status,
+        failure=result.failure,
+        milliseconds=result.milliseconds,
+        excerpt=result.excerpt,
+        secret_ids=[signing.secret_id(each) for each in parcel.secrets],
+    )
+
+
+def _mark(delivery: WebhookDelivery, result: Result, now: datetime) -> None:
     mine = WebhookDelivery.objects.filter(pk=delivery.pk, state=State.PENDING)
     endpoint = WebhookEndpoint.objects.filter(pk=delivery.endpoint_id)
     if not result.failure:
-        mine.update(**changes, state=State.DELIVERED)
+        mine.update(failure="", state=State.DELIVERED)
         endpoint.exclude(failing_since=None).update(failing_since=None)
         return
     endpoint.filter(failing_since=None).update(failing_since=now)
     is_over = delivery.attempts >= MAX_ATTEMPTS or result.failure == "gone"
     if is_over:
-        mine.update(**changes, state=State.FAILED)
+        mine.update(failure=result.failure, state=State.FAILED)
         _disable_if_hopeless(delivery, result, now)
     else:
-        mine.update(**changes, next_attempt_at=now + _wait(delivery.attempts))
+        mine.update(failure=result.failure, next_attempt_at=now + _wait(delivery.attempts))
 
 
 def _disable_if_hopeless(delivery: WebhookDelivery, result: Result, now: datetime) -> None:
@@ -171,6 +185,6 @@ def redeliver(delivery: WebhookDelivery) -> WebhookDelivery:
 
 
 def forget() -> int:
-    """Delete deliveries that are not kept any longer; returns how many."""
+    """Delete deliveries that are not kept any longer, with their attempts; returns how many."""
     old = WebhookDelivery.objects.filter(created_at__lt=timezone.now() - KEPT)
-    return old.delete()[0]
+    return old.delete()[1].get(WebhookDelivery._meta.label, 0)

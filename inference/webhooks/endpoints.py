@@ -130,6 +130,14 @@ def secrets_of(endpoint: WebhookEndpoint, now: datetime) -> list[str]:
     return [vault.unseal(each) for each in sealed]
 
 
+def secret_ids(endpoint: WebhookEndpoint) -> list[str]:
+    """Return which secrets sign now, the newest first; none if they cannot be read."""
+    try:
+        return [signing.secret_id(each) for each in secrets_of(endpoint, timezone.now())]
+    except vault.VaultError:
+        return []
+
+
 def ping(endpoint: WebhookEndpoint) -> WebhookDelivery:
     """Send a test event, also to an endpoint that did not ask for that type."""
     delivery_id = uuid7()

@@ -15,11 +15,17 @@ from collections.abc import Sequence
 
 _PREFIX = "whsec_"
 _BYTES = 32
+_ID_LENGTH = 12
 
 
 def new_secret() -> str:
     """Make a secret, in the form in which its owner keeps it."""
     return _PREFIX + base64.b64encode(secrets.token_bytes(_BYTES)).decode()
+
+
+def secret_id(secret: str) -> str:
+    """Return what tells secrets apart and gives none away: the start of the text's SHA-256."""
+    return hashlib.sha256(secret.encode()).hexdigest()[:_ID_LENGTH]
 
 
 def sign(secret: str, message_id: str, timestamp: int, body: str) -> str:

@@ -14,6 +14,7 @@ from accounts.models import ApiKey, Organization
 from billing import holds, rating, reports, settlement, shares
 from billing.errors import CapReachedError, InsufficientCreditError
 from billing.invariants import violations
+from billing.reservations import Reservation
 from catalog import prices
 from catalog.models import ModelVersion
 
@@ -26,12 +27,27 @@ def reserve(
     rows: int = 1,
     at: datetime | None = None,
     quantities: Mapping[str, int] | None = None,
-) -> holds.Reservation:
+) -> Reservation:
     """Set money aside for a run that has not ended."""
+    made = prepare(organization, version, key=key, rows=rows, at=at, quantities=quantities)
+    holds.reserve(made)
+    return made
+
+
+def prepare(
+    organization: Organization,
+    version: ModelVersion,
+    *,
+    key: ApiKey | None = None,
+    rows: int = 1,
+    at: datetime | None = None,
+    quantities: Mapping[str, int] | None = None,
+) -> Reservation:
+    """Ask for a run; nothing is set aside yet."""
     price = prices.current(version.model)
     assert price is not None
     accepted_at = at or timezone.now()
-    reservation = holds.prepare(
+    return holds.prepare(
         Caller(organization.pk, organization.slug, api_key_id=key.pk if key else None),
         rating.plan_of(price),
         share_version_id=shares.current().pk,
@@ -42,8 +58,6 @@ def reserve(
         model_version_id=version.pk,
         request_id="req_test",
     )
-    holds.reserve(reservation)
-    return reservation
 
 
 def succeed(
@@ -60,9 +74,7 @@ def succeed(
     return reservation.hold_id
 
 
-def report(
-    reservation: holds.Reservation, version: ModelVersion, *, rows: int = 1
-) -> reports.Report:
+def report(reservation: Reservation, version: ModelVersion, *, rows: int = 1) -> reports.Report:
     """Say that a run succeeded."""
     price = prices.current(version.model)
     assert price is not None

@@ -6,18 +6,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from hypothesis import strategies as st
 
 from billing import crashes
 
 BEFORE_COMMIT = (
     *("admit.reserved", "admit.stored", "capture.ended", "capture.used"),
     *("settle.claimed", "settle.opened", "settle.booked", "settle.marked"),
+    *("expire.found", "expire.ended", "refund.clawed_back", "refund.booked"),
+    *("release.locked", "release.booked", "release.marked", "meter.cutting", "meter.cut"),
 )
-AFTER_COMMIT = ("admit.committed", "capture.committed", "settle.committed")
+AFTER_COMMIT = ("admit.committed", "capture.committed", "settle.committed", "refund.next")
 
 
 class DeathError(Exception):
     """The process is gone at this line."""
+
+
+def dying(part: str) -> st.SearchStrategy[str | None]:
+    """Draw a line of a part at which it is killed, such as `settle.booked`; or None."""
+    points = [each for each in BEFORE_COMMIT + AFTER_COMMIT if each.startswith(f"{part}.")]
+    return st.one_of(st.none(), st.sampled_from(points))
 
 
 @contextmanager

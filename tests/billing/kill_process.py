@@ -1,8 +1,9 @@
-"""A gateway, a worker or a settler without the network: what the kill test starts and kills.
+"""A gateway, worker, settler or sweeper without the network: what the kill test starts and kills.
 
 Usage: python -m tests.billing.kill_process ROLE PLAN
-    ROLE: gateway, worker or settler, and a number: gateway:0 or gateway:1, and so on.
-    PLAN: a JSON file, see tests/billing/test_kills.py; PLAN.stop ends workers and settlers.
+    ROLE: gateway, worker, settler or sweeper, and a number: gateway:0 or gateway:1, and so on.
+    PLAN: a JSON file, see tests/billing/test_kills.py; PLAN.stop ends all but gateways, and
+        PLAN.sweeper:0 says when that one swept.
 """
 
 from __future__ import annotations
@@ -33,11 +34,26 @@ def main(role: str, path: Path) -> int:
         "gateway": lambda thread: _admit(plan, int(number) * THREADS + thread),
         "worker": lambda thread: _until_told(path, lambda: _charge(thread)),
         "settler": lambda _: _until_told(path, _settle),
+        "sweeper": lambda _: _until_told(
+            path, lambda: _note_sweep(path.with_suffix(f".{role}")), every=sweep_seconds()
+        ),
     }
-    with ThreadPoolExecutor(1 if name == "settler" else THREADS) as pool:
+    with ThreadPoolExecutor(1 if name in {"settler", "sweeper"} else THREADS) as pool:
         for done in [pool.submit(acts[name], thread) for thread in range(pool._max_workers)]:
             done.result()
     return 0
+
+
+def play(plan: dict[str, Any]) -> None:
+    """Do the work of all roles here, one after the other: nobody is killed."""
+    from billing.models import Hold
+
+    for thread in range(2 * THREADS):
+        _admit(plan, thread)
+    while Hold.objects.filter(settlement=None).exists():
+        _sweep()
+        _charge(0)
+        _settle()
 
 
 def _admit(plan: dict[str, Any], thread: int) -> None:
@@ -50,12 +66,13 @@ def _admit(plan: dict[str, Any], thread: int) -> None:
         batch = mine[start : start + 3]
         ids = [UUID(call["id"]) for call in batch]
         standing = {str(pk) for pk in Hold.objects.filter(pk__in=ids).values_list("pk", flat=True)}
-        wanted = [_reservation(plan, call) for call in batch if call["id"] not in standing]
+        wanted = [reservation(plan, call) for call in batch if call["id"] not in standing]
         if wanted:
             holds.reserve_many(wanted)
 
 
-def _reservation(plan: dict[str, Any], call: dict[str, Any]) -> Any:
+def reservation(plan: dict[str, Any], call: dict[str, Any]) -> Any:
+    """Return what a call of the plan asks for."""
     from accounts.keys import Caller
     from billing import holds, rating
     from catalog.models import PriceVersion
@@ -69,16 +86,20 @@ def _reservation(plan: dict[str, Any], call: dict[str, Any]) -> Any:
         quantities={"call": 1, "row": 1},
         source="api",
         accepted_at=now,
-        expires_at=now + timedelta(seconds=1 if call["is_abandoned"] else 600),
+        expires_at=now + timedelta(seconds=0 if call["is_abandoned"] else 600),
         model_version_id=plan["version"],
         request_id="abandoned" if call["is_abandoned"] else "",
         hold_id=UUID(call["id"]),
     )
 
 
-def _until_told(path: Path, act: Callable[[], None]) -> None:
+def _until_told(path: Path, act: Callable[[], None], *, every: float = 0.0) -> None:
+    """Act again and again, at most once per so many seconds, until the test has what it wants."""
+    due = time.monotonic()
     while not path.with_suffix(".stop").exists():
-        act()
+        if time.monotonic() >= due:
+            due = time.monotonic() + every
+            act()
         time.sleep(0.01)
 
 
@@ -108,10 +129,31 @@ def _charge(thread: int) -> None:
 
 
 def _settle() -> None:
-    from billing import holds, settlement
+    from billing import settlement
+
+    settlement.settle()
+
+
+def _sweep() -> None:
+    from billing import holds
 
     holds.expire_due()
-    settlement.settle()
+
+
+def _note_sweep(notes: Path) -> None:
+    """Sweep, and write down from when until when."""
+    began = datetime.now(UTC)
+    _sweep()
+    with notes.open("a") as file:
+        file.write(f"{began.isoformat()} {datetime.now(UTC).isoformat()}\n")
+
+
+def sweep_seconds() -> float:
+    """Return how often the site lets holds expire."""
+    from maas_site.celery import app
+
+    seconds: float = app.conf.beat_schedule["expire-holds"]["schedule"]
+    return seconds
 
 
 if __name__ == "__main__":

@@ -55,7 +55,14 @@ class Run:
     rows: int
     state: str = "authorised"
     captured: int = 0
+    # Given back of what was captured.
+    given: int = 0
     settled: bool = False
+
+    @property
+    def left(self) -> int:
+        """What of the charge was not given back."""
+        return self.captured - self.given
 
 
 @dataclass
@@ -87,3 +94,70 @@ class Purse:
     def promotional(self) -> int:
         """What is left of all grants."""
         return sum(grant[1] or 0 for grant in self.grants)
+
+
+@dataclass
+class Case:
+    """A dispute: what it is about, how it stands, and what the site has heard of it."""
+
+    name: str
+    nanos: int
+    state: str = "open"
+    heard: str = ""
+
+
+@dataclass
+class Payment:
+    """A top-up by card, and what the site has heard of it; in nanos."""
+
+    intent: str
+    credit: int
+    # Given back by the site itself: refund → how much; those that arrived or may still arrive.
+    own: dict[str, int] = field(default_factory=dict)
+    # Those that did not arrive, and the site has not heard of it.
+    failed: list[str] = field(default_factory=list)
+    # Given back by somebody else at Stripe.
+    others: int = 0
+    cases: list[Case] = field(default_factory=list)
+    clawed_back: int = 0
+
+    def hear(self) -> int:
+        """Let the site hear of everything; returns what that changes of the paid credit."""
+        back = sum(self.own.pop(name) for name in self.failed)
+        self.failed = []
+        gone = self.others + sum(case.nanos for case in self.cases if case.state != "won")
+        target = min(gone, self.credit - sum(self.own.values()))
+        taken, self.clawed_back = target - self.clawed_back, target
+        return back - taken
+
+    @property
+    def at_bank(self) -> int:
+        """What Stripe would still give back."""
+        arrived = sum(nanos for name, nanos in self.own.items() if name not in self.failed)
+        return self.credit - arrived - self.others
+
+    @property
+    def left(self) -> int:
+        """What of the credit was neither given back nor taken back, as the site knows."""
+        return self.credit - sum(self.own.values()) - self.clawed_back
+
+
+@dataclass
+class Freeze:
+    """Who has stopped the organization from spending."""
+
+    # Empty, `dispute` or `operator`.
+    by: str = ""
+    # Disputes that were lost since.
+    lost: int = 0
+
+    def hear(self, case: Case, others: list[Case]) -> None:
+        """Let the site hear how a dispute stands."""
+        before, case.heard = case.heard, case.state
+        if not before and case.state != "won" and not self.by:
+            self.by, self.lost = "dispute", 0
+        if before in {"", "open"}:
+            self.lost += case.state == "lost"
+        if before in {"", "open"} and case.state == "won" and self.by == "dispute":
+            is_open = any(other.heard == "open" for other in others)
+            self.by = "dispute" if is_open or self.lost else ""

@@ -16,9 +16,10 @@ from accounts.models import AuditEntry, Organization, User
 from billing import budgets, charge_refunds, earnings, ledger, settlement, shares, wallets
 from billing.errors import ChargeRefundError
 from billing.invariants import violations
-from billing.models import ChargeRefund, ChargeRefundRun, Earning, Hold
+from billing.models import ChargeRefund, ChargeRefundRun, Earning, Hold, LedgerTransaction
 from catalog.models import ModelVersion
 from tests.billing.calls import fail, reserve, succeed
+from tests.billing.deaths import DeathError, death_at
 from tests.factories import make_organization, make_user, make_version
 
 COST = 20_000
@@ -61,6 +62,8 @@ class TestOneCharge:
         assert Earning.objects.get().clawed_back_nanos == PART
         booked = made.ledger_transaction
         assert (booked.actor, booked.reason) == (operator, "Faulty answer")
+        charged = LedgerTransaction.objects.get(kind="settlement")
+        assert booked.reversal_of == charged
         assert AuditEntry.objects.filter(action="charge.refunded", actor=operator).exists()
 
     def test_what_was_released_is_taken_from_what_is_payable_which_may_fall_below_zero(
@@ -210,6 +213,9 @@ def test_pieces_take_exactly_what_the_publisher_got(
     refunds = ChargeRefund.objects.filter(hold=hold_id)
     assert sum(each.amount_nanos for each in refunds) == row_nanos
     assert sum(each.publisher_nanos for each in refunds) == part
+    # Each piece names the one transaction that it takes a part of back.
+    booked = refunds.values_list("ledger_transaction__reversal_of__kind", flat=True)
+    assert set(booked) == {"settlement"}
     owed = ledger.balance_of(ledger.ACCRUED, publisher) + ledger.balance_of(
         ledger.PAYABLE, publisher
     )
@@ -336,6 +342,26 @@ class TestAllChargesOfAVersion:
         run.refresh_from_db()
         assert run.state == "done"
         assert ChargeRefund.objects.count() == 5
+
+    @pytest.mark.parametrize("line", ["refund.clawed_back", "refund.booked", "refund.next"])
+    def test_killed_at_any_line_each_is_given_back_once(
+        self, organization: Organization, version: ModelVersion, operator: User, line: str
+    ) -> None:
+        for _ in range(3):
+            succeed(organization, version)
+        settlement.settle()
+        before = budgets.wallet(organization).available
+        run = self.start(version, operator)
+
+        for _ in range(2):
+            with death_at(line), pytest.raises(DeathError):
+                charge_refunds.resume(run)
+        charge_refunds.resume(run)
+
+        assert ChargeRefund.objects.count() == 3
+        assert budgets.wallet(organization).available == before + 3 * COST
+        assert ledger.balance_of(ledger.ACCRUED, publisher_of(version)) == 0
+        assert not violations()
 
     def test_an_empty_period_is_refused(self, version: ModelVersion, operator: User) -> None:
         later = timezone.now() + timedelta(hours=1)

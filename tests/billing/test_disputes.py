@@ -54,6 +54,22 @@ def test_a_lost_dispute_leaves_the_organization_frozen(
     assert Dispute.objects.get().state == "lost"
 
 
+def test_a_dispute_that_was_lost_before_it_was_heard_of_outlasts_another_that_is_won(
+    fake_stripe: FakeStripe, organization: Organization
+) -> None:
+    lost, won = bought(fake_stripe, organization), bought(fake_stripe, organization)
+    one = fake_stripe.people.dispute(lost.charge)
+    fake_stripe.people.close_dispute(one["id"], won=False)
+    deliver_all()
+    assert frozen(organization)
+
+    two = fake_stripe.people.dispute(won.charge)
+    fake_stripe.people.close_dispute(two["id"], won=True)
+    deliver_all()
+
+    assert frozen(organization)
+
+
 def test_one_dispute_that_is_won_does_not_end_another(
     fake_stripe: FakeStripe, organization: Organization
 ) -> None:

@@ -53,7 +53,7 @@ def test_a_finding_is_listed_shown_and_corrected_with_a_reason(
     answer = submit(client, address(finding, "correct"), reason="A bug of last week")
 
     finding.refresh_from_db()
-    assert "The sum says what its rows say." in answer.content.decode()
+    assert "Corrected." in answer.content.decode()
     assert (finding.state, finding.closed_by) == (Finding.State.CORRECTED, operator)
     reconciliation.run()
     assert reconciliation.open_findings() == 0

@@ -12,13 +12,19 @@ from django.test.utils import CaptureQueriesContext
 
 from accounts.keys import Caller
 from accounts.models import Organization
-from billing import budgets, credit, holds, settlement, shares
-from billing.errors import CapReachedError, InsufficientCreditError, OrganizationFrozenError
-from billing.holds import Admission, Reservation
+from billing import budgets, credit, holds, quotes, settlement, shares
+from billing.errors import (
+    CapReachedError,
+    InsufficientCreditError,
+    OrganizationFrozenError,
+    QuoteExpiredError,
+)
+from billing.holds import Admission
 from billing.models import Hold, LedgerTransaction, UsageEvent, UsageOrphan
 from billing.money import NANOS
 from billing.rating import plan_of
 from billing.reports import Report, Terms
+from billing.reservations import Reservation
 from catalog import prices
 from catalog.models import ModelVersion
 from tests import factories
@@ -182,6 +188,75 @@ def test_a_batch_is_admitted_with_the_queries_of_one(
         holds.reserve_many(many)
 
     assert len(batch) == len(single)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_batch_is_two_commits_also_when_one_of_its_organizations_is_short(
+    version: ModelVersion,
+) -> None:
+    """Only the calls of the one that is short are tried one by one, in the same transaction."""
+    tenants = [factories.make_organization() for _ in range(16)]
+    short = tenants[7]
+    budgets.set_limit(short, "month", ROW)
+    wanted = [reservation(tenant, version) for _ in range(2) for tenant in tenants]
+
+    with CaptureQueriesContext(connection) as admitting:
+        outcomes = holds.reserve_many(wanted)
+    admitted = [one for one, outcome in zip(wanted, outcomes, strict=True) if is_in(outcome)]
+    with CaptureQueriesContext(connection) as charging:
+        ended = holds.capture_many([report(one, version) for one in admitted])
+
+    refused = [one for one, outcome in zip(wanted, outcomes, strict=True) if not is_in(outcome)]
+    assert refused == [wanted[16 + 7]]
+    assert ended == [True] * 31
+    assert [commits(each) for each in (admitting, charging)] == [1, 1]
+
+
+def is_in(outcome: object) -> bool:
+    return isinstance(outcome, Admission)
+
+
+def commits(captured: CaptureQueriesContext) -> int:
+    """Count commits; a statement outside of a transaction is one as well."""
+    done, is_inside = 0, False
+    for query in captured:
+        word = query["sql"].split()[0]
+        done += word == "COMMIT" or not (is_inside or word in {"BEGIN", "SELECT"})
+        is_inside = word == "BEGIN" or (is_inside and word not in {"COMMIT", "ROLLBACK"})
+    return done
+
+
+def test_a_call_that_does_not_fit_is_told_what_is_left_at_its_place_in_the_batch(
+    version: ModelVersion,
+) -> None:
+    poor = factories.make_organization(credit_nanos=3 * ROW)
+    wanted = [reservation(poor, version, rows=rows) for rows in (2, 2, 1)]
+
+    _, refused, _ = holds.reserve_many(wanted)
+
+    assert isinstance(refused, InsufficientCreditError)
+    assert "and 0.00002 is available" in str(refused)
+
+
+def test_a_quote_that_two_calls_of_a_batch_name_is_used_by_the_first(
+    organization: Organization, version: ModelVersion
+) -> None:
+    price = prices.current(version.model)
+    assert price is not None
+    quote = quotes.make(
+        organization.pk,
+        plan_of(price),
+        share_version_id=shares.current().pk,
+        quantities={"row": 1},
+        model_version_id=version.pk,
+    )
+    wanted = [replace(reservation(organization, version), quote_id=quote.pk) for _ in range(2)]
+    other = reservation(organization, version)
+
+    first, second, third = holds.reserve_many([*wanted, other])
+
+    assert (is_in(first), type(second), is_in(third)) == (True, QuoteExpiredError, True)
+    assert budgets.wallet(organization).held == 2 * ROW
 
 
 def test_a_batch_is_charged_with_the_queries_of_one(

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import itertools
 from datetime import timedelta
 from typing import Any
 
@@ -21,7 +20,6 @@ from billing.invariants import violations
 from billing.models import (
     Invoice,
     InvoiceSeries,
-    LedgerTransaction,
     MeterBucket,
     MeterReport,
     StripeEvent,
@@ -50,34 +48,6 @@ def operator(tenant: Organization) -> User:
 
 
 # What becomes of it -------------------------------------------------------------------------
-
-
-@pytest.mark.django_db
-@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
-def test_any_order_of_webhooks_pays_once(
-    invoice: Invoice, tenant: Organization, order: tuple[int, ...]
-) -> None:
-    """Invariant 12: an invoice's webhooks, twice and in any order, give the same ledger."""
-    deliver_all()
-    people = client.fake().people
-    people.save_card(wallet_rows.of(tenant).stripe_customer)
-    world.prefer_card(tenant)
-    people.pay_invoice(invoice.stripe_invoice)
-    deliver_all()
-    about = ["invoice.created", "invoice.finalized", "invoice.paid"]
-    events = {each.type: each for each in StripeEvent.objects.filter(type__in=about)}
-    assert len(events) == 3
-    # All of them once more, in this order.
-    for place in [*order, *order]:
-        client.fake().post.again(events[about[place]].pk)
-        StripeEvent.objects.filter(pk=events[about[place]].pk).update(state="received")
-        deliver_all()
-
-    invoice.refresh_from_db()
-    assert invoice.state == State.PAID
-    assert wallet_rows.of(tenant).owed_nanos == 0
-    kinds = LedgerTransaction.objects.filter(organization=tenant).values_list("kind", flat=True)
-    assert sorted(kinds) == ["invoice_paid", "settlement", "stripe_fee"]
 
 
 @pytest.mark.django_db

@@ -60,7 +60,7 @@ def test_a_broken_chain_is_shown(client: Client, operator: User, booked: LedgerT
     page = client.get(f"{LIST}{booked.pk}/change/").content.decode()
 
     assert f"transaction {booked.pk} does not continue book" in shown
-    assert "broken" in page
+    assert "Broken" in page
 
 
 def test_an_accounts_statement_has_a_running_balance(
@@ -92,7 +92,7 @@ def test_a_transaction_shows_its_place_in_the_chain_and_what_took_it_back(
     shown = client.get(f"{LIST}{booked.pk}/change/").content.decode()
     other = client.get(f"{LIST}{after.pk}/change/").content.decode()
 
-    for text in [booked.hash, booked.previous_hash, "verified", f"{LIST}{after.pk}/change/"]:
+    for text in [booked.hash, booked.previous_hash, "Verified", f"{LIST}{after.pk}/change/"]:
         assert text in shown
     assert str(booked) in other
 

@@ -103,7 +103,7 @@ def test_a_blocked_month_is_seen_retried_and_accepted(
     assert "Stripe counts 1.04, the ledger 1.00 usd." in look(client, boss, BillingPeriod)
 
     (said,) = press(client, boss, period, "retry")
-    assert "blocked" in look(client, boss, period)
+    assert "Blocked" in look(client, boss, period)
     assert said == "Blocked: Stripe counts 1.04, the ledger 1.00 usd."
 
     (said,) = press(client, boss, period, "accept")

@@ -7,14 +7,16 @@ from uuid import UUID, uuid4
 import pytest
 from django.db import connection
 from django.test import Client
+from django.urls import reverse
+from django.utils.html import escape
 
 from accounts.models import Organization
-from billing import finished, rating, receipts, settlement, triggers
+from billing import charge_refunds, finished, outcomes, rating, receipts, settlement, triggers
 from billing.models import Hold, LedgerTransaction
 from catalog import prices
 from catalog.models import ModelVersion
 from tests.billing.calls import fail, reserve, succeed
-from tests.factories import make_key, make_organization, make_version
+from tests.factories import make_key, make_organization, make_user, make_version
 
 pytestmark = pytest.mark.django_db
 
@@ -75,6 +77,37 @@ def test_a_receipt_is_units_times_price_times_policy_with_its_place_in_the_books
     assert said["verified"] == dict.fromkeys(
         ["holds", "rated", "chained", "booked", "sealed"], True
     )
+
+
+def test_a_receipt_says_the_policy_in_the_words_of_the_page_and_what_refunds_took_back(
+    api: Callable[[str], Any],
+    page: Callable[[str], str],
+    client: Client,
+    organization: Organization,
+    version: ModelVersion,
+    books: None,
+) -> None:
+    hold_id = succeed(organization, version)
+    settlement.settle()
+    booked = LedgerTransaction.objects.get(kind="settlement")
+    boss = make_user("boss@example.com", is_staff=True, is_superuser=True)
+    for number, nanos in enumerate((5_000, 7_000)):
+        charge_refunds.refund(
+            hold_id, nanos, external_ref=f"form:{number}", reason="Faulty", actor=boss
+        )
+
+    said, shown = api(f"/v1/receipts/{hold_id}"), page(f"/console/usage/{hold_id}")
+
+    texts = [line["text"] for line in said["policy"]["lines"]]
+    assert texts == [str(text) for text in outcomes.TEXTS.values()]
+    assert all(escape(text) in shown for text in texts)
+    assert [each["reverses"] for each in said["refunds"]] == [booked.pk, booked.pk]
+    back = [each["transaction"] for each in said["refunds"]]
+    assert f"ledger transaction {back[1]}, which takes back a part of {booked.pk}" in shown
+    client.force_login(boss)
+    address = reverse("admin:billing_ledgertransaction_change", args=[booked.pk])
+    console = client.get(address).content.decode()
+    assert all(f"charge_refunded {hold_id}:{number}" in console for number in (1, 2))
 
 
 def test_a_receipt_is_found_by_the_request_id_of_the_call(

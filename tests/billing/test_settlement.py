@@ -5,10 +5,12 @@ from __future__ import annotations
 from uuid import UUID
 
 import pytest
+from django.db import connection
 
 from accounts.models import Organization
-from billing import budgets, holds, ledger, settlement, wallets
+from billing import budgets, finished, holds, ledger, settlement, wallets
 from billing.errors import UnratedError
+from billing.finished import Finished
 from billing.invariants import violations
 from billing.models import (
     Budget,
@@ -47,6 +49,33 @@ def test_settlers_at_once_settle_each_call_once() -> None:
     for tenant in tenants:
         assert budgets.wallet(tenant).posted == 15 * ROW
     assert sum(Settlement.objects.values_list("hold_count", flat=True)) == 60
+    assert violations() == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_another_settler_takes_in_between_is_not_booked_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Holds are read before the lock, so that nobody waits for the arithmetic."""
+    tenant, version = factories.make_organization(), factories.make_version()
+    calls.succeed(tenant, version)
+    read = finished.waiting
+    overtaken: list[int] = []
+
+    def read_and_be_overtaken(organization_id: int, limit: int) -> list[Finished]:
+        assert not connection.in_atomic_block
+        found = read(organization_id, limit)
+        if not overtaken:
+            overtaken.append(organization_id)
+            in_threads(1, settlement.settle)
+            calls.succeed(tenant, version)
+        return found
+
+    monkeypatch.setattr(finished, "waiting", read_and_be_overtaken)
+
+    assert settlement.settle() == 1
+    assert list(Settlement.objects.values_list("hold_count", flat=True)) == [1, 1]
+    assert budgets.wallet(tenant).posted == 2 * ROW
     assert violations() == []
 
 
@@ -137,7 +166,7 @@ def _trace() -> list[UUID]:
 
 @pytest.mark.django_db
 def test_both_databases_book_the_same_history_alike() -> None:
-    """Invariant 41; regression 45: each pass compares with the same expected books."""
+    """Invariant 41: each pass compares with the same expected books."""
     _trace()
 
     entries = LedgerEntry.objects.order_by("transaction_id", "account__code")

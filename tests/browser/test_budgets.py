@@ -12,6 +12,7 @@ from billing import alerts, budgets, settlement
 from billing.models import BalanceAlert
 from inference.models import WebhookEndpoint
 from inference.webhooks import deliveries, endpoints
+from inference.webhooks.deliveries import Parcel
 from inference.webhooks.sending import Result
 from tests import factories
 from tests.billing.calls import reserve, succeed
@@ -42,8 +43,10 @@ def user(transactional_db: None) -> User:
     )
     endpoint, _ = endpoints.create(organization, "http://127.0.0.1:9999/" + "long" * 60)
     good, bad = endpoints.ping(endpoint), endpoints.ping(endpoint)
-    deliveries.record(good, Result(status=200, excerpt="ok", milliseconds=12))
-    deliveries.record(bad, Result("redirect", 301, "Location: https://elsewhere.example/", 12))
+    taken = Result(status=200, excerpt="ok", milliseconds=12)
+    refused = Result("redirect", 301, "Location: https://elsewhere.example/", 12)
+    for delivery, result in ((good, taken), (bad, refused)):
+        deliveries.record(Parcel(delivery, ("whsec_1",)), result)
     return person
 
 

@@ -38,10 +38,10 @@ def test_a_text_is_written_and_its_receipt_linked(open_page: Open, site: Site) -
 def test_stop_hangs_up_and_pays_what_was_written(open_page: Open, site: Site) -> None:
     user = factories.make_user()
     factories.make_organization(owner=user)
-    page = open_page(f"/models/{make_writer(context=300_000, hidden=256).model.path}", user=user)
+    page = open_page(f"/models/{make_writer(context=2_000_000, hidden=256).model.path}", user=user)
 
-    page.evaluate("document.getElementById('max-tokens').max = 200000")
-    page.get_by_label("Most characters").fill("200000")
+    page.evaluate("document.getElementById('max-tokens').max = 1000000")
+    page.get_by_label("Most characters").fill("1000000")
     page.get_by_role("button", name="Write").click()
     expect(page.locator("#output p")).to_be_visible()
     page.get_by_role("button", name="Stop").click()

@@ -96,6 +96,25 @@ def test_a_private_model_is_found_by_its_owner_alone(client: Client) -> None:
     assert client.get(f"/models/{model.path}").status_code == 200
 
 
+def test_what_was_measured_on_each_runtime_is_shown(client: Client) -> None:
+    version = factories.make_version()
+    version.measurements = {
+        "onnx": {"1": {"p50_us": 120}, "64": {"rows_per_second": 41_000}},
+        "tensorflow": {"1": {"p50_us": 2_600}, "64": {"rows_per_second": 27_000}},
+        "parity": {"rows": 64, "onnx": "3.58e-07", "tensorflow": "1.19e-07"},
+        "runtime": "onnx",
+    }
+    version.save()
+
+    page = client.get(f"/models/{version.model.path}?tab=readme").content.decode()
+
+    panel = page.partition("Speed on this site")[2]
+    onnx, tensorflow = panel.partition("2.6 ms")[::2]
+    for text in ("serves", "0.12 ms", "41,000 rows/s", "3.58e-07"):
+        assert text in onnx
+    assert "27,000 rows/s" in tensorflow
+
+
 @pytest.mark.parametrize("tab", ["", "playground", "api", "readme", "versions", "nonsense"])
 def test_each_part_of_a_model_page_has_one_heading_of_the_first_level(
     client: Client, tab: str

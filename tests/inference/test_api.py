@@ -29,6 +29,15 @@ def test_models_are_listed_with_their_price(get: Any) -> None:
         {"dimension": "row", "from": 0, "amount": "0.00002", "per": 1}
     ]
     assert (item["version"]["id"], item["version"]["latency_us"]) == (version.path, 90)
+    assert item["version"]["runtimes"] == [
+        {
+            "name": "onnx",
+            "serves": True,
+            "p50_us": 90,
+            "rows_per_second": None,
+            "difference": None,
+        }
+    ]
     one = get(f"/v1/models/{version.model.path}").json()
     # No worker is known here: nobody says that it must be loaded first.
     assert one.pop("serving") == {"state": "ready", "ready_in_seconds": 0.0}

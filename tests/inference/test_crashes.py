@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -20,6 +21,7 @@ from accounts.errors import MercatoError
 from accounts.keys import Caller
 from accounts.models import Organization
 from billing import budgets, holds, settlement
+from billing.ids import uuid7
 from billing.invariants import violations
 from billing.models import Hold, UsageEvent, UsageOrphan
 from billing.money import NANOS
@@ -204,6 +206,25 @@ def test_a_worker_that_dies_before_the_charge_costs_nothing(
     assert answer.result().code == "worker_lost"
     settlement.settle()
     assert budgets.wallet(tenant).available == 5 * NANOS
+
+
+def test_without_its_holds_a_batch_is_neither_charged_nor_answered(batch: Batch, ask: Any) -> None:
+    """The database's machine lost its power after the admission, whose commit did not wait."""
+    batch.items[:] = [replace(item, hold_id=uuid7()) for item in batch.items]
+    answer = ask()
+    wait_for_batch()
+    redis_client(PREDICT_DB).set(heartbeat_key("w1"), 1)
+
+    worker.run_batch("b1", "w1")
+
+    reply = answer.result()
+    assert isinstance(reply, Reply)
+    for one, item in zip(reply.results, batch.items, strict=True):
+        failure = dispatch.failure_of(one, item.hold_id)
+        assert failure is not None
+        assert failure.code == "worker_lost"
+    assert not UsageEvent.objects.exists()
+    assert UsageOrphan.objects.count() == 2
 
 
 def test_what_a_dead_worker_had_taken_is_given_to_another(

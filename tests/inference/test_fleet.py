@@ -109,6 +109,9 @@ def test_what_is_pinned_is_not_unloaded_by_hand(
     press(client, "unload", worker, version=version.pk)
 
     assert Unload.objects.get().version == version
+    # It may be unloaded; where it may run has not changed.
+    assert Placement.objects.get().labels == {"zone": "a"}
+    assert placing.elsewhere({"zone": "b"}) == {version.pk}
     assert set(AuditEntry.objects.values_list("action", flat=True)) >= {
         "version.pinned",
         "version.unpinned",

@@ -51,9 +51,9 @@ def node(event: UsageEvent) -> str:
     return event.worker.rpartition(":")[0]
 
 
-def start_second(site: Site) -> None:
+def start_second(site: Site, **environment: str) -> None:
     """Start the second worker with nothing loaded: what the first has, the first is asked for."""
-    site.start_worker("predict-2", MERCATO_PRELOAD_MODELS="0")
+    site.start_worker("predict-2", MERCATO_PRELOAD_MODELS="0", **environment)
     site.wait_until(lambda: set(members()) == {FIRST, SECOND}, seconds=120)
 
 
@@ -105,3 +105,48 @@ def test_a_cordoned_worker_loads_nothing_and_a_drained_one_takes_nothing(
     site.wait_until(lambda: members()[FIRST].duty == "active", seconds=30)
 
     assert members()[FIRST].loaded == {old.pk}
+
+
+def first_choice(nodes: dict[str, registry.Member]) -> ModelVersion:
+    """Make a version that the first worker would be asked to load."""
+    while True:
+        version = factories.make_version()
+        if registry.ranked(version.pk, list(nodes.values()))[0] == nodes[FIRST]:
+            return version
+
+
+@pytest.mark.usefixtures("second")
+def test_what_needs_a_label_runs_only_where_it_is_and_is_refused_when_nobody_has_it(
+    site: Site, secret: str
+) -> None:
+    start_second(site, MERCATO_WORKER_LABELS="slots=16")
+    version = first_choice(members())
+    assert ran(site, secret, version) == FIRST
+    site.wait_until(lambda: version.pk in members()[FIRST].loaded, seconds=30)
+
+    fleet.pin(version, actor=None, reason="test", labels={"slots": "8"})
+    site.wait_until(lambda: version.pk not in members()[FIRST].loaded, seconds=30)
+    # For some seconds gateways remember that anybody may run it: the first one hands it on.
+    assert {ran(site, secret, version) for _ in range(5)} == {SECOND}
+    site.wait_until(lambda: version.pk in members()[SECOND].loaded, seconds=30)
+    assert {ran(site, secret, version) for _ in range(5)} == {SECOND}
+
+    fleet.unpin(version, actor=None, reason="test")
+    site.end("predict-2")
+
+    def refusal() -> str:
+        answer = site.predict(secret, factories.body(version))
+        assert answer.status_code == 503, answer.text
+        assert int(answer.headers["Retry-After"]) >= 1
+        found: str = answer.json()["error"]["code"]
+        return found
+
+    before = UsageEvent.objects.count()
+    site.wait_until(lambda: refusal() == "no_worker", seconds=60)
+    ready = site.client.get(
+        f"/v2/models/{version.model.path.replace('/', '.')}/ready",
+        headers={"Authorization": f"Bearer {secret}"},
+    )
+    assert (ready.status_code, ready.json()["error"]["code"]) == (503, "no_worker")
+    assert version.pk not in members()[FIRST].loaded
+    assert UsageEvent.objects.filter(outcome="succeeded").count() == before

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,7 +20,8 @@ from billing import holds, writing
 from billing.ids import uuid7
 from billing.rating import PricePlan
 from billing.reports import Terms
-from inference import lanes
+from billing.reservations import Reservation
+from inference import lanes, routing
 from inference.lanes import Lane, Outcome, Request
 from inference.runtime.signature import Signature
 from inference.runtime.tensors import Input
@@ -43,10 +45,10 @@ SERVED = Served(
 )
 
 
-def request(loop: asyncio.AbstractEventLoop, rows: int = 1) -> Request:
+def request(loop: asyncio.AbstractEventLoop, rows: int = 1, *, served: Served = SERVED) -> Request:
     return Request(
         caller=Caller(1, "a"),
-        served=SERVED,
+        served=served,
         input=Input({"image": np.zeros((rows, 28, 28), np.float32)}, rows, is_batch=False),
         source="api",
         request_id="",
@@ -188,10 +190,10 @@ def test_a_crash_of_a_batch_is_told_to_its_callers_and_the_lane_goes_on(
 def test_without_a_database_nothing_runs_and_the_caller_may_try_again(
     error: type[Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def away(_: Any) -> Any:
+    def away(_: Any, **__: Any) -> Any:
         raise error("connection already closed")
 
-    monkeypatch.setattr(lanes, "_prepare", lambda one: object.__new__(holds.Reservation))
+    monkeypatch.setattr(lanes, "_prepare", lambda one: object.__new__(Reservation))
     monkeypatch.setattr(holds, "reserve_many", away)
 
     async def scenario(loop: asyncio.AbstractEventLoop) -> Outcome:
@@ -203,6 +205,71 @@ def test_without_a_database_nothing_runs_and_the_caller_may_try_again(
 
     assert isinstance(outcome, OverloadedError)
     assert (outcome.status_code, outcome.retry_after) == (503, 1)
+
+
+def test_however_many_models_are_loaded_others_are_answered_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loaded = threading.Event()
+    threads: list[str] = []
+
+    def finish(requests: Sequence[Request], _: object) -> list[Outcome]:
+        if requests[0].served is not SERVED:
+            threads.append(threading.current_thread().name)
+            assert loaded.wait(20)
+        return [OverloadedError("")] * len(requests)
+
+    monkeypatch.setattr(lanes, "admit", lambda requests: None)
+    monkeypatch.setattr(lanes, "finish", finish)
+    monkeypatch.setattr(routing, "is_warm", lambda version: version == 1 or loaded.is_set())
+
+    async def scenario(loop: asyncio.AbstractEventLoop) -> None:
+        cold = [request(loop, served=replace(SERVED, version_id=2 + place)) for place in range(40)]
+        for one in cold:
+            Lane().submit(one)
+        warm = request(loop)
+        Lane().submit(warm)
+        await asyncio.wait_for(asyncio.wait([warm.future]), 10)
+        assert not any(one.future.done() for one in cold)
+        loaded.set()
+        await asyncio.wait([one.future for one in cold])
+
+    in_loop(scenario)
+
+    assert len(threads) == 40
+    assert all(name.startswith("cold-lane") for name in threads[:8])
+
+
+def test_once_its_model_is_loaded_a_lane_is_one_of_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gathered, loaded = threading.Event(), threading.Event()
+    threads: list[str] = []
+
+    def finish(requests: Sequence[Request], _: object) -> list[Outcome]:
+        threads.append(threading.current_thread().name.partition("_")[0])
+        assert gathered.wait(10)
+        loaded.set()
+        return [OverloadedError("")] * len(requests)
+
+    monkeypatch.setattr(lanes, "admit", lambda requests: None)
+    monkeypatch.setattr(lanes, "finish", finish)
+    monkeypatch.setattr(routing, "is_warm", lambda _: loaded.is_set())
+    monkeypatch.setattr(routing, "width", lambda _: 1)
+
+    async def scenario(loop: asyncio.AbstractEventLoop) -> None:
+        lane = Lane()
+        first, second = request(loop), request(loop)
+        lane.submit(first)
+        while not threads:
+            await asyncio.sleep(0)
+        lane.submit(second)
+        gathered.set()
+        await asyncio.wait([first.future, second.future])
+
+    in_loop(scenario)
+
+    assert threads == ["cold-lane", "lane"]
 
 
 def test_what_arrives_while_another_writes_leaves_with_the_batch(

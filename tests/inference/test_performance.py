@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import redis
@@ -10,12 +12,16 @@ from django.test import Client
 
 from accounts.models import Organization
 from catalog.models import ModelVersion
+from inference import dispatch, queues
+from inference.connections import JOBS_DB, PREDICT_DB, redis_client
 from inference.metrics import counting, live
 from inference.metrics.counting import Batch
 from inference.metrics.flushing import Flusher
+from inference.routing import Route
 from maas_site import performance
 from tests import factories
 from tests.inference.watched import counts
+from training import doorbell
 
 __all__ = ["counts"]
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("counts")]
@@ -183,6 +189,33 @@ def test_operators_see_rates_percentiles_batches_and_what_waits(client: Client) 
     lanes = waiting["Requests in lanes"]
     assert (lanes.depth, lanes.age, lanes.is_long) == (17, "1 min", True)
     assert waiting["predict.cpu"].depth == 0
+
+
+def test_messages_that_no_worker_has_taken_have_an_age_wherever_they_are_shown(
+    client: Client, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the page of what happens, on the front page and on that of the workers."""
+    settings.PREDICT_POOL = settings.JOB_POOL = "unheard"
+    jobs, predictions = redis_client(JOBS_DB), redis_client(PREDICT_DB)
+    monkeypatch.setattr(queues, "time", SimpleNamespace(time=lambda: 1000.0))
+    doorbell.ring("unheard")
+    dispatch.ring("b1", 7, Route())
+    monkeypatch.setattr(queues, "time", SimpleNamespace(time=lambda: 1090.0))
+    client.force_login(factories.make_user(is_staff=True, is_superuser=True))
+
+    waiting = {each.name: each for each in performance.waiting()}
+    pages = [
+        client.get(address).content.decode()
+        for address in ("/admin/performance", "/admin/", "/admin/inference/worker/")
+    ]
+    jobs.delete("job.unheard")
+    predictions.delete("predict.unheard")
+
+    for name in ("job.unheard", "predict.unheard"):
+        assert (waiting[name].depth, waiting[name].age, waiting[name].is_long) == (1, "1 min", True)
+    assert pages[0].count("1 min") == 2
+    assert pages[1].count("oldest 90.0 s") == 2
+    assert "oldest 90.0 s" in pages[2]
 
 
 @pytest.mark.parametrize("is_staff", [True, False])

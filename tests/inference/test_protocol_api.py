@@ -88,8 +88,8 @@ def test_a_model_is_ready_while_a_worker_lives(get: Any) -> None:
     Worker.objects.create(name="w", kind="predict", pool="cpu", pid=1, started_at=now, seen_at=now)
     with_one = get(path)
 
-    assert (without.status_code, without.json()["error"]["code"]) == (503, "overloaded")
-    assert without.headers["Retry-After"] == "1"
+    assert (without.status_code, without.json()["error"]["code"]) == (503, "no_worker")
+    assert without.headers["Retry-After"] == "5"
     assert with_one.json() == {"name": version.model.path.replace("/", "."), "ready": True}
 
 

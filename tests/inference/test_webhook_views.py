@@ -11,7 +11,7 @@ from django.test import Client
 
 from accounts.models import AuditEntry, IdempotentAnswer, Membership, Organization
 from inference.models import WebhookDelivery, WebhookEndpoint
-from inference.webhooks import deliveries, endpoints
+from inference.webhooks import deliveries, endpoints, signing
 from tests import factories
 from tests.inference.receivers import Receiver, status
 
@@ -166,6 +166,13 @@ def test_a_ping_is_delivered_logged_and_sent_again(api: Api, receiver: Receiver)
 
     [logged] = api("GET", f"/{made['id']}/deliveries")[1]["data"]
     assert (logged["state"], logged["next_attempt_at"]) == ("delivered", None)
+    # Each attempt is kept, also those before it was sent again.
+    first, second = logged["log"]
+    assert (first["status"], first["failure"], first["excerpt"]) == (500, "refused", "no")
+    assert (second["status"], second["failure"]) == (200, None)
+    assert first["at"] < second["at"] == logged["attempted_at"]
+    assert first["ms"] >= 0
+    assert first["secret_ids"] == made["secret_ids"] == [signing.secret_id(made["secret"])]
     assert api("GET", f"/{made['id']}/deliveries?state=lost")[0] == 400
 
 
@@ -175,6 +182,8 @@ def test_a_new_secret_is_shown_once(api: Api) -> None:
     rotated = api("POST", f"/{made['id']}/rotate", {"overlap_hours": 1})[1]
 
     assert rotated["secret"] != made["secret"]
+    both = [signing.secret_id(each["secret"]) for each in (rotated, made)]
+    assert rotated["secret_ids"] == api("GET", f"/{made['id']}")[1]["secret_ids"] == both
     assert api("POST", f"/{made['id']}/rotate", {"overlap_hours": 1000})[0] == 400
 
 
@@ -208,7 +217,11 @@ def test_a_webhook_is_made_tested_and_sent_again_in_the_browser(
 
     owner.post(f"{shown}/again")
     deliveries.send_due()
-    assert "Delivered" in owner.get(shown).content.decode()
+    text = owner.get(shown).content.decode()
+    for words in ["Delivered", "https://elsewhere.example/", "302", "200"]:
+        assert words in text
+    assert text.count(signing.secret_id(secret[0])) == 2
+    assert signing.secret_id(secret[0]) in owner.get(page).content.decode()
     assert WebhookDelivery.objects.get().state == "delivered"
     assert "Delivered" in owner.get("/console/webhooks").content.decode()
 

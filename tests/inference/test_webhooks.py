@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from accounts.models import Organization
 from billing import budgets
 from billing.models import BalanceAlert, BudgetAlert
 from inference.errors import TooManyWebhooksError
-from inference.models import WebhookDelivery, WebhookEndpoint
+from inference.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint
 from inference.webhooks import (
     billing_events,
     deliveries,
@@ -69,8 +70,10 @@ def test_an_event_arrives_once_and_its_signature_is_what_the_documents_check(
     assert not verify(secret, {**got.headers, "webhook-id": "other"}, got.body)
     assert not verify(secret, {**got.headers, "webhook-timestamp": "1"}, got.body)
     made.refresh_from_db()
-    assert (made.state, made.attempts, made.response_status) == (State.DELIVERED, 1, 200)
-    assert made.response_excerpt == "thanks"
+    [attempt] = made.log.all()
+    assert (made.state, made.attempts, attempt.status) == (State.DELIVERED, 1, 200)
+    assert (attempt.excerpt, attempt.failure) == ("thanks", "")
+    assert attempt.secret_ids == [hashlib.sha256(secret.encode()).hexdigest()[:12]]
 
 
 def test_the_scheme_gives_the_signature_of_its_published_example() -> None:
@@ -95,6 +98,7 @@ def test_while_a_secret_is_replaced_both_sign(owned: Organization, receiver: Rec
     [during] = receiver.received
     assert verify(old, during.headers, during.body)
     assert verify(new, during.headers, during.body)
+    assert WebhookAttempt.objects.get().secret_ids == list(map(signing.secret_id, (new, old)))
 
     WebhookEndpoint.objects.update(old_secret_until=timezone.now())
     endpoints.ping(endpoint)
@@ -134,6 +138,7 @@ def test_a_secret_sealed_with_another_key_is_a_failure_and_not_the_end(
 
     made.refresh_from_db()
     assert (made.state, made.failure) == (State.PENDING, "secret_unreadable")
+    assert made.log.get().secret_ids == endpoints.secret_ids(endpoint) == []
 
 
 # Events ------------------------------------------------------------------------------------

@@ -15,7 +15,8 @@ from billing import credit, holds, price_changes, rating, reports, settlement
 from billing.models import Hold, ShareVersion, UsageOrphan
 from catalog import prices
 from catalog.models import Artifact, MLModel, ModelVersion
-from inference.models import Prediction, Worker
+from inference.models import Prediction, WebhookDelivery, Worker
+from inference.webhooks import endpoints
 from tests.maas_site.publisher_rows import make_publishing
 from training.models import Job
 
@@ -117,6 +118,15 @@ def make_everything() -> None:
     name = f"predict-{next(_NUMBERS)}"
     Worker.objects.create(name=name, kind="predict", pool="cpu", pid=1, started_at=now, seen_at=now)
     make_job(organization)
+    make_delivery(organization)
+
+
+def make_delivery(organization: Organization) -> WebhookDelivery:
+    """Make an event that a receiver has refused."""
+    endpoint, _ = endpoints.create(organization, "https://example.com/hook")
+    delivery = endpoints.ping(endpoint)
+    delivery.log.create(status=500, failure="refused", milliseconds=12, excerpt="oops")
+    return delivery
 
 
 def make_job(organization: Organization, *, state: str = "failed") -> Job:

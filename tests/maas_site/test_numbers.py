@@ -24,7 +24,7 @@ from inference.models import (
     WebhookEndpoint,
 )
 from inference.webhooks import endpoints
-from maas_site import gauges
+from maas_site import gauges, queues
 from tests.billing import calls
 from tests.factories import make_user, make_version
 from tests.inference.watched import Exposed, counts
@@ -210,8 +210,8 @@ def test_the_numbers_come_without_redis_too(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     away = redis.Redis(host="127.0.0.1", port=1)
-    monkeypatch.setattr(gauges, "redis_client", lambda _: away)
-    monkeypatch.setattr(exposition, "redis_client", lambda _: away)
+    for module in (gauges, exposition, queues):
+        monkeypatch.setattr(module, "redis_client", lambda _: away)
 
     found = read(client)
 

@@ -29,7 +29,7 @@ from tests.maas_site.processes import (
     wait_until,
 )
 
-pytestmark = [pytest.mark.once, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.once, pytest.mark.timeout(1800)]
 READY = "Ctrl-C stops everything."
 CHILDREN = (
     ("gateway", "granian"),
@@ -87,7 +87,7 @@ class Site:
         self.foreign: set[str] = set()
         first = Supervisor(data, self.port)
         try:
-            wait_until(lambda: self._watch(first), 600, "the first start", every=0.5)
+            wait_until(lambda: self._watch(first), 1500, "the first start", every=0.5)
             self.terminal = first.output()
             self.ready = get(self.port, "/readyz")
             self.models = get(self.port, "/v1/models", key=self.key)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import random
 import sys
 import tempfile
 from pathlib import Path
 
-from tests.soak.site import prove, soaking
+import django
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "maas_site.settings")
+django.setup()
+
+from tests.soak.site import prove, soaking  # noqa: E402
 
 # What the site promises: it is back by itself, in this many seconds.
 PATIENCE = 30.0

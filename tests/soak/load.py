@@ -16,6 +16,8 @@ _TIMEOUT = 45.0
 # A client that was refused, or reached nobody, waits this long.
 _PAUSE = 0.2
 TRAINING = {"recipe": "linear-regression", "hyperparameters": {"epochs": 2}}
+# States of jobs that do not change any more.
+ENDED = ("succeeded", "failed", "canceled")
 # Several chunks, so that a file outlives a worker.
 FILE_ROWS = 600
 _FORM = "form-of-a-file"
@@ -100,12 +102,13 @@ class Load:
         key = str(uuid4())
         answer = self._until("/v1/trainings", json.dumps(TRAINING), key, wanted=201)
         self.told.trainings[key] = answer["id"]
-        self._ending.wait(5)
+        self._follow(f"/v1/trainings/{answer['id']}")
 
     def _run_later(self) -> None:
         key, wish = str(uuid4()), {"Prefer": "respond-async"}
         answer = self._until("/v1/predictions", self._body, key, wanted=202, headers=wish)
         self.told.later.append(answer["id"])
+        self._follow(f"/v1/predictions/{answer['id']}")
 
     def _run_file(self) -> None:
         found = json.loads(self._body)
@@ -120,7 +123,15 @@ class Load:
         whole = f"{body}--{_FORM}--\r\n"
         answer = self._until("/v1/batches", whole, str(uuid4()), wanted=201, headers=kind)
         self.told.files.append(answer["id"])
-        self._ending.wait(5)
+        self._follow(f"/v1/batches/{answer['id']}")
+
+    def _follow(self, path: str) -> None:
+        """Wait for the end of a job, so that jobs never pile up; not while all end."""
+        while not self._ending.is_set():
+            status, answer = self._send("GET", path)
+            if status == 200 and answer["status"] in ENDED:
+                return
+            self._ending.wait(_PAUSE)
 
     def _until(
         self,
@@ -145,6 +156,11 @@ class Load:
         raise AssertionError(f"{path} was never answered with {wanted}")
 
     def _post(self, path: str, body: str, **headers: str) -> tuple[int, Any]:
+        return self._send("POST", path, body, **headers)
+
+    def _send(
+        self, method: str, path: str, body: str | None = None, **headers: str
+    ) -> tuple[int, Any]:
         """Return status and body; 0 where the connection broke."""
         headers = {
             "Authorization": f"Bearer {self._secret}",
@@ -153,7 +169,7 @@ class Load:
         }
         connection = HTTPConnection("127.0.0.1", self._port, timeout=_TIMEOUT)
         try:
-            connection.request("POST", path, body, headers)
+            connection.request(method, path, body, headers)
             response = connection.getresponse()
             answer = json.loads(response.read())
         except (OSError, HTTPException):

@@ -21,7 +21,7 @@ import psycopg2
 from inference.asynchronous.claims import MAX_ATTEMPTS
 from tests import postgresql
 from tests.maas_site.processes import ROOT, Supervisor, free_port, wait_until
-from tests.soak.load import FILE_ROWS, Load
+from tests.soak.load import ENDED, FILE_ROWS, Load
 
 READY = "Ctrl-C stops everything."
 # What is killed → what its command line has.
@@ -94,17 +94,18 @@ class Site:
             raise AssertionError(f"{error}; answers since: {dict(since)}\n{shown}") from error
         return time.monotonic() - before
 
-    def open_jobs(self) -> int:
-        """Return how many jobs have not ended: trainings, batch files, predictions run later."""
-        ended = ["succeeded", "failed", "canceled"]
+    def open_jobs(self) -> list[tuple[object, ...]]:
+        """Return what has not ended: trainings, batch files, predictions run later."""
+        ended = list(ENDED)
         statement = """
-            SELECT (SELECT count(*) FROM training_job WHERE state <> ALL(%s))
-                + (SELECT count(*) FROM inference_batchfile WHERE status <> ALL(%s))
-                + (SELECT count(*) FROM inference_prediction
-                    WHERE status <> ALL(%s) AND id = ANY(%s::uuid[]))
+            SELECT 'training', id, state FROM training_job WHERE state <> ALL(%s)
+            UNION ALL
+            SELECT 'batch file', id, status FROM inference_batchfile WHERE status <> ALL(%s)
+            UNION ALL
+            SELECT 'prediction', id, status FROM inference_prediction
+            WHERE status <> ALL(%s) AND id = ANY(%s::uuid[])
         """
-        found = self.query(statement, ended, ended, ended, self.load.told.later)
-        return int(str(found[0][0]))
+        return self.query(statement, ended, ended, ended, self.load.told.later)
 
     def unsettled(self) -> int:
         """Return how many holds are not booked yet; those that nobody reports expire."""
@@ -222,7 +223,10 @@ def _rows(environment: dict[str, str]) -> tuple[str, str]:
 def prove(site: Site) -> list[str]:
     """End the load, let every training end, and return what is wrong."""
     site.load.stop()
-    wait_until(lambda: not site.open_jobs(), 300, "every job has ended", every=0.5)
+    try:
+        wait_until(lambda: not site.open_jobs(), 600, "every job has ended", every=0.5)
+    except AssertionError as error:
+        raise AssertionError(f"{error}; open are {site.open_jobs()}") from error
     wait_until(lambda: not site.unsettled(), 120, "everything is booked", every=0.5)
     checked = subprocess.run(
         [sys.executable, "manage.py", "check_invariants"],

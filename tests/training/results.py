@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from accounts.models import Organization
-from training import publishing
+from training import folders
 from training.models import Job
 from training.recipes import RECIPES
 from training.recipes.catalogue import EMBEDDING, TEXT
@@ -71,5 +71,5 @@ def make_finished(
         attempt=1,
         max_seconds=60,
     )
-    write_result(publishing.result_folder(job), make_result(recipe, **fields))
+    write_result(folders.result(job), make_result(recipe, **fields))
     return job

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from datetime import timedelta
 from pathlib import Path
@@ -12,16 +13,21 @@ from rest_framework.test import APIClient
 
 from accounts.models import Organization
 from catalog import artifacts, prices
+from catalog.cards import render
 from catalog.models import MLModel, ModelVersion
 from catalog.publishing import ModelMismatchError
 from tests.training.results import make_finished, make_result
-from training import cards, publishing
+from training import cards, estimates, folders, publishing
 from training.errors import NotPublishableError
 from training.models import Job
 from training.recipes import RECIPES
 from training.recipes.catalogue import MNIST
 
 pytestmark = pytest.mark.django_db
+# A comma, a bracket or the like that stands beside a Chinese character, or follows a bracket.
+_HALF_WIDTH = re.compile(
+    r"[\u3400-\u9fff（），；：。]\*{0,2}[,;:?!()]|[,;:?!()]\*{0,2}[\u3400-\u9fff（），；：。]"
+)
 
 
 def test_a_finished_training_is_offered_with_all_it_found(
@@ -106,7 +112,7 @@ def test_a_name_of_another_kind_of_model_is_refused(
 
 def test_files_that_are_gone_are_said(organization: Organization, data_folder: Path) -> None:
     job = make_finished(organization)
-    shutil.rmtree(publishing.result_folder(job))
+    shutil.rmtree(folders.result(job))
 
     with pytest.raises(NotPublishableError):
         publishing.publish(job, "mine")
@@ -178,6 +184,19 @@ def test_a_card_has_all_its_parts_in_both_languages(recipe: str) -> None:
     assert "235,146" in text.en
     assert len(short.en) <= 300
     assert short.zh
+
+
+@pytest.mark.parametrize("recipe", list(RECIPES))
+def test_a_chinese_card_has_chinese_punctuation_and_no_loose_asterisk(recipe: str) -> None:
+    for data in RECIPES[recipe].data:
+        result = make_result(recipe)
+        result["training"]["data"] = data
+        card = cards.card(RECIPES[recipe], result).zh
+        short = cards.summary(RECIPES[recipe], result).zh
+
+        for text in (card, short, RECIPES[recipe].title_zh, estimates.BILLING_ZH):
+            assert _HALF_WIDTH.findall(text) == []
+        assert "*" not in re.sub("<code>.*?</code>", "", render(card))
 
 
 def test_a_card_tells_that_the_file_was_shipped() -> None:

@@ -20,6 +20,7 @@ from billing.reports import Report, Terms
 from catalog import prices
 from catalog.models import ModelVersion
 from tests import factories
+from tests.inference.writers import make_writer
 from tests.training.conftest import keyed
 
 pytestmark = pytest.mark.usefixtures("books", "rings")
@@ -43,6 +44,16 @@ def quote_of(client: APIClient, body: Any) -> dict[str, Any]:
     assert answer.status_code == 201, answer.content
     made: dict[str, Any] = answer.json()
     return made
+
+
+def test_a_model_that_writes_text_is_not_quoted(client: APIClient) -> None:
+    """Its calls take no quote: one could never be used."""
+    writer = make_writer()
+
+    answer = post(client, PATH, {"model": writer.model.path, "rows": 1})
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "wrong_task")
+    assert not Quote.objects.exists()
 
 
 def dearer(version: ModelVersion) -> None:

@@ -11,7 +11,7 @@ from catalog import prices
 from catalog.models import ModelVersion
 from tests import factories
 from tests.training.results import make_finished
-from training import publishing
+from training import folders, publishing
 from training.recipes import execute
 from training.recipes.execute import Plan
 from training.recipes.hyperparameters import Hyperparameters
@@ -32,7 +32,7 @@ def publish(owner: Organization, recipe: str) -> ModelVersion:
         recipe,
         job.data,
         Hyperparameters(**job.hyperparameters),
-        [publishing.result_folder(job).parent],
+        [folders.result(job).parent],
         may_ship=True,
     )
     execute.execute(plan, lambda event: None, lambda: "", lambda runtime, path: dict)

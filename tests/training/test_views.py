@@ -15,13 +15,13 @@ from django.utils import timezone
 
 from accounts.keys import Caller
 from accounts.models import Membership, Organization, User
-from billing import holds, reports
+from billing import holds, receipts, reports, settlement
 from billing.models import Hold
 from billing.rating import plan_of
 from catalog import prices
 from tests.factories import make_organization, make_user
-from tests.training.results import make_finished
-from training import events, jobs
+from tests.training.results import make_finished, make_result, write_result
+from training import events, folders, jobs
 from training.estimates import Estimate
 from training.models import Job
 
@@ -75,6 +75,11 @@ def make_job(organization: Organization, **changes: Any) -> Job:
     return job
 
 
+def keep_files(job: Job) -> None:
+    """Let a finished training have the files that its run left."""
+    write_result(folders.result(job), make_result(job.recipe))
+
+
 def charge(job: Job, compute_ms: int) -> None:
     """End a job's hold as its worker does."""
     hold = job.hold
@@ -93,6 +98,19 @@ def charge(job: Job, compute_ms: int) -> None:
             completed_at=now,
         )
     )
+
+
+def test_the_receipt_of_a_training_adds_up(organization: Organization) -> None:
+    """No publisher has a part of it, whatever the share of those who publish models."""
+    job = make_job(organization)
+    charge(job, 9_765)
+    settlement.settle()
+    assert job.hold is not None
+
+    receipt = receipts.of(organization, job.hold.pk)
+
+    assert receipts.verify(receipt).holds
+    assert receipt.hold.publisher_bps == 0
 
 
 # Starting ----------------------------------------------------------------------------------
@@ -224,6 +242,7 @@ def test_a_finished_training_shows_its_exact_charge_metrics_and_confusion(
         metrics={"accuracy": "0.9444", "loss": "0.2", "rows": 36, "confusion": matrix},
     )
     charge(job, 15_099)
+    keep_files(job)
 
     shown = page(f"/console/trainings/{job.pk}")
 
@@ -335,6 +354,7 @@ def test_a_wrong_field_keeps_a_result_unpublished(
 ) -> None:
     job = make_job(organization, state=Job.State.SUCCEEDED, finished_at=timezone.now())
     charge(job, 1)
+    keep_files(job)
 
     answer = publish(client, job, **wrong)
 

@@ -112,7 +112,7 @@ RECIPES: dict[str, Recipe] = {
             title_en="Handwritten digits, MLP",
             title_zh="手写数字识别 MLP",
             architecture_en="Flatten → Dense 256 → Dense 128 → Dense 10 softmax",
-            architecture_zh="Flatten → Dense 256 → Dense 128 → Dense 10 softmax(多层感知机)",
+            architecture_zh="Flatten → Dense 256 → Dense 128 → Dense 10 softmax（多层感知机）",
             cost=Cost(start_ms=9000, row_us=60, step_us=1500),
         ),
         Recipe(
@@ -123,7 +123,7 @@ RECIPES: dict[str, Recipe] = {
             title_zh="手写数字识别 CNN",
             architecture_en="Conv 32 → pool → Conv 64 → pool → Dense 64 → Dense 10 softmax",
             architecture_zh=(
-                "Conv 32 → 池化 → Conv 64 → 池化 → Dense 64 → Dense 10 softmax(卷积网络)"
+                "Conv 32 → 池化 → Conv 64 → 池化 → Dense 64 → Dense 10 softmax（卷积网络）"
             ),
             cost=Cost(start_ms=9000, row_us=120, step_us=2500),
             epochs={DIGITS: 30, MNIST: 1},
@@ -139,7 +139,7 @@ RECIPES: dict[str, Recipe] = {
             ),
             architecture_zh=(
                 "Conv 32 → 池化 → Conv 64 → 池化 → Conv 64 → Dense 64 → Dense 10 softmax"
-                "(三层卷积网络)"
+                "（三层卷积网络）"
             ),
             cost=Cost(start_ms=9000, row_us=150, step_us=2500),
             epochs={DIGITS: 30, MNIST: 1},
@@ -151,7 +151,7 @@ RECIPES: dict[str, Recipe] = {
             title_en="Handwritten digits, MLP with dropout",
             title_zh="手写数字识别 Dropout MLP",
             architecture_en="Flatten → Dense 128 → Dropout 0.2 → Dense 10 softmax",
-            architecture_zh="Flatten → Dense 128 → Dropout 0.2 → Dense 10 softmax(带随机失活)",
+            architecture_zh="Flatten → Dense 128 → Dropout 0.2 → Dense 10 softmax（带随机失活）",
             cost=Cost(start_ms=9000, row_us=60, step_us=1500),
         ),
         Recipe(
@@ -159,14 +159,14 @@ RECIPES: dict[str, Recipe] = {
             task="sequence-classification",
             framework="pytorch",
             title_en="Handwritten digits, LSTM over pixels",
-            title_zh="手写数字识别 LSTM(逐像素)",
+            title_zh="手写数字识别 LSTM（逐像素）",
             architecture_en=(
                 "Average pool 28×28 → 7×7, then LSTM (input 1, hidden 50, 1 layer) over the 49 "
                 "values in reading order → Linear 10 softmax"
             ),
             architecture_zh=(
-                "平均池化 28×28 → 7×7,按阅读顺序把 49 个值送入 LSTM"
-                "(输入 1,隐藏 50,1 层)→ Linear 10 softmax"
+                "平均池化 28×28 → 7×7，按阅读顺序把 49 个值送入 LSTM"
+                "（输入 1，隐藏 50，1 层）→ Linear 10 softmax"
             ),
             cost=Cost(start_ms=6000, row_us=120, step_us=4000),
             learning_rate="0.01",
@@ -181,7 +181,7 @@ RECIPES: dict[str, Recipe] = {
             title_en="Linear regression",
             title_zh="线性回归",
             architecture_en="y = w·x + b, fitted by gradient descent",
-            architecture_zh="y = w·x + b,用梯度下降拟合",
+            architecture_zh="y = w·x + b，用梯度下降拟合",
             cost=Cost(start_ms=8000, row_us=5, step_us=600),
             optimizer="sgd",
             learning_rate="0.01",
@@ -196,7 +196,7 @@ RECIPES: dict[str, Recipe] = {
             title_en="Text in the manner of Mercato's documents",
             title_zh="Mercato 文档风格的文本生成",
             architecture_en="Characters → embedding 48 → GRU 256 → Dense 109 softmax",
-            architecture_zh="字符 → 嵌入 48 → GRU 256 → Dense 109 softmax(字符级循环网络)",
+            architecture_zh="字符 → 嵌入 48 → GRU 256 → Dense 109 softmax（字符级循环网络）",
             cost=Cost(start_ms=15_000, row_us=4000, step_us=20_000),
             learning_rate="0.003",
             epochs={DOCS: 45},
@@ -216,7 +216,7 @@ RECIPES: dict[str, Recipe] = {
             architecture_en=(
                 "BERT encoder, 6 layers, 12 heads, width 384 → mean over tokens → length 1"
             ),
-            architecture_zh="BERT 编码器,6 层,12 头,宽度 384 → 对词元取平均 → 归一化",
+            architecture_zh="BERT 编码器，6 层，12 头，宽度 384 → 对词元取平均 → 归一化",
             cost=Cost(start_ms=20_000, row_us=0, step_us=0),
             epochs={NONE: 1},
             signature=EMBEDDING_SIGNATURE,

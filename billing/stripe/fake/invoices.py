@@ -289,19 +289,26 @@ def add_item(world: World, given: Body) -> Body:
 
 @route("GET", "/v1/invoice_payments", "InvoicePaymentListParams")
 def list_payments(world: World, given: Body) -> Body:
-    """List what has paid an invoice."""
-    invoice = need(world, given.get("invoice", ""), "invoice")
-    intent = invoice["payment_intent_id"]
-    paid = {
+    """List what has paid an invoice, or the invoice that a payment has paid."""
+    if "payment" in given:
+        wanted = given["payment"]["payment_intent"]
+        found = world.newest("invoice", keep=lambda each: each["payment_intent_id"] == wanted)
+    else:
+        found = [need(world, given.get("invoice", ""), "invoice")]
+    paid = [_payment(each) for each in found if each["payment_intent_id"]]
+    return page(paid, given, "/v1/invoice_payments")
+
+
+def _payment(invoice: Body) -> Body:
+    return {
         "id": f"inpay_{invoice['id']}",
         "object": "invoice_payment",
         "invoice": invoice["id"],
         "amount_paid": invoice["amount_paid"],
         "status": "paid",
-        "payment": {"type": "payment_intent", "payment_intent": intent},
+        "payment": {"type": "payment_intent", "payment_intent": invoice["payment_intent_id"]},
         "created": invoice["created"],
     }
-    return page([paid] if intent else [], given, "/v1/invoice_payments")
 
 
 @route("POST", "/v1/invoices/{invoice}/finalize", "InvoiceFinalizeInvoiceParams")

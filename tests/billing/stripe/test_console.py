@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.contrib.admin.utils import quote
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -63,7 +64,7 @@ def test_events_are_listed_by_state(client: Client, operator: User, dead: Stripe
 
 
 def test_what_an_event_says_is_not_shown(client: Client, operator: User, dead: StripeEvent) -> None:
-    page = client.get(reverse("admin:billing_stripeevent_change", args=[dead.pk]))
+    page = client.get(reverse("admin:billing_stripeevent_change", args=[quote(dead.pk)]))
 
     assert page.status_code == 200
     assert "ValueError: no" in page.content.decode()
@@ -71,7 +72,7 @@ def test_what_an_event_says_is_not_shown(client: Client, operator: User, dead: S
 
 
 def test_a_dead_event_is_handled_again(client: Client, operator: User, dead: StripeEvent) -> None:
-    address = reverse("admin:billing_stripeevent_retry", args=[dead.pk])
+    address = reverse("admin:billing_stripeevent_retry", args=[quote(dead.pk)])
     client.get(address)
     assert StripeEvent.objects.get().state == "dead"
 
@@ -84,11 +85,24 @@ def test_a_dead_event_is_handled_again(client: Client, operator: User, dead: Str
     assert (entry.actor, entry.reason) == (operator, "The bug is mended")
 
 
+def test_an_id_that_looks_quoted_leads_back_to_its_event(
+    client: Client, operator: User, dead: StripeEvent
+) -> None:
+    # The console writes "_26" for "&" in addresses, and Stripe's ids are random.
+    StripeEvent.objects.update(id="evt_26501e05a9")
+    address = reverse("admin:billing_stripeevent_retry", args=[quote("evt_26501e05a9")])
+
+    answer = client.post(address, form_of(client, address, reason="The bug is mended"), follow=True)
+
+    assert answer.status_code == 200
+    assert "evt_26501e05a9" in answer.content.decode()
+
+
 def test_an_event_of_the_other_mode_stays_dead(
     client: Client, operator: User, dead: StripeEvent
 ) -> None:
     StripeEvent.objects.update(livemode=True)
-    address = reverse("admin:billing_stripeevent_retry", args=[dead.pk])
+    address = reverse("admin:billing_stripeevent_retry", args=[quote(dead.pk)])
 
     answer = client.post(address, form_of(client, address, reason="Why not"))
 

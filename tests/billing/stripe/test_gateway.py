@@ -165,6 +165,7 @@ def use(gateway: Any, fake: FakeStripe, customer: str) -> None:
     assert (final.status, final.total) == ("paid", 550)
     paid_by = gateway.retrieve_payment_intent(gateway.invoice_payments(invoice.id)[0])
     assert paid_by.amount == 550
+    assert gateway.invoice_of(paid_by.id) == invoice.id
     assert gateway.retrieve_invoice(invoice.id).metadata == {"number": "7"}
     note = gateway.create_credit_note(
         invoice=invoice.id,

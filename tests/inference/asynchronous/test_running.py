@@ -23,7 +23,8 @@ from inference import loading, starts
 from inference.asynchronous import answering, claims, endings, running, snapshots, sweeping
 from inference.asynchronous.events import SOURCE
 from inference.connections import EVENTS_DB, redis_client
-from inference.metrics import live
+from inference.metrics import live, traces
+from inference.metrics.flushing import Flusher
 from inference.models import Prediction, PredictionBlob
 from tests import factories
 from tests.inference.asynchronous.conftest import LATER, Accept, call_of
@@ -312,3 +313,31 @@ def history(prediction: Prediction) -> list[tuple[str, dict[str, Any]]]:
 
 def events_of(prediction: Prediction) -> list[str]:
     return [name for name, _ in history(prediction)]
+
+
+def test_where_its_time_went_is_kept_whether_it_ran_or_not(accept: Accept, counts: None) -> None:
+    ran, canceled = accept(), accept()
+    assert endings.cancel(canceled)
+    run_all()
+    Flusher("unit", keep=traces.keep).flush()
+
+    found = traces.of([ran.hold_id, canceled.hold_id])
+
+    assert [step.name for step in found[canceled.hold_id].steps] == ["queue"]
+    assert [step.name for step in found[ran.hold_id].steps] == ["queue", "run", "capture"]
+    took = timezone.now() - ran.created_at
+    assert timedelta(0) < timedelta(microseconds=found[ran.hold_id].total_us) <= took
+
+
+def test_what_a_broken_model_keeps_from_running_has_a_trace_too(
+    accept: Accept, counts: None, version: ModelVersion
+) -> None:
+    version.artifacts.update(path="nothing/here.onnx")
+    failed = accept()
+
+    run_all()
+    Flusher("unit", keep=traces.keep).flush()
+
+    assert again(failed).status == Status.FAILED
+    steps = traces.of([failed.hold_id])[failed.hold_id].steps
+    assert [step.name for step in steps] == ["queue", "capture"]

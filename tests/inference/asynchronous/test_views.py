@@ -61,7 +61,7 @@ def test_the_list_shows_and_filters(page: Page, accept: Accept) -> None:
 def test_the_list_is_read_in_pages(
     page: Page, accept: Accept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("inference.prediction_views.PAGE_SIZE", 2)
+    monkeypatch.setattr("accounts.lists.PAGE_SIZE", 2)
     rows = [accept() for _ in range(3)]
 
     first = page(PATH)

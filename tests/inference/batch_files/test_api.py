@@ -7,6 +7,8 @@ import io
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from hypothesis import HealthCheck, given
 from hypothesis import settings as settings_
 from hypothesis import strategies as st
@@ -20,6 +22,8 @@ from catalog import prices
 from catalog.models import ModelVersion
 from inference import versions
 from inference.batch_files import checking, running
+from inference.metrics import traces
+from inference.metrics.flushing import Flusher
 from inference.models import BatchFile
 from tests import factories
 from tests.inference.batch_files.conftest import (
@@ -32,7 +36,9 @@ from tests.inference.batch_files.conftest import (
     upload,
     work,
 )
+from tests.inference.watched import counts
 
+__all__ = ["counts"]
 pytestmark = pytest.mark.usefixtures("books", "small_chunks")
 
 
@@ -101,6 +107,7 @@ def test_files_have_a_price_of_their_own(
     assert hold is not None
     receipt = client.get(f"/v1/receipts/{hold.pk}").json()
     assert (receipt["source"], receipt["charged"]) == ("batch", "0.00001")
+    assert (receipt["price"]["batch_discount"], receipt["price"]["amount"]) == ("50", "0.00001")
     assert all(receipt["verified"].values())
 
 
@@ -363,3 +370,19 @@ def test_a_field_that_does_not_exist_is_refused(client: APIClient, version: Mode
     answer = upload(client, version, jsonl(1), colour="red")
 
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, "colour")
+
+
+def test_where_the_time_of_each_row_went_is_kept(
+    client: APIClient, version: ModelVersion, counts: None
+) -> None:
+    upload(client, version, jsonl(6), start="true")
+    work()
+    with CaptureQueriesContext(connection) as captured:
+        Flusher("unit", keep=traces.keep).flush()
+
+    assert len([each for each in captured if "calltrace" in each["sql"]]) == 1
+    for hold in Hold.objects.all():
+        found = client.get(f"/v1/traces/{hold.pk}").json()
+        assert [stage["name"] for stage in found["stages"]] == ["queue", "run", "capture"]
+    # In chunks of four rows.
+    assert found["batch_requests"] in {2, 4}

@@ -106,6 +106,21 @@ def test_whoever_dies_loses_nothing_and_charges_nothing_twice(
     assert not Hold.objects.filter(state="authorised").exists()
 
 
+def test_a_file_that_was_checked_starts_although_who_checked_it_died(
+    client: APIClient, version: ModelVersion, get: Get, die_at: Die
+) -> None:
+    batch_id = upload(client, version, jsonl(3), start="true").data["id"]
+    die_at("ready")
+    with pytest.raises(DiedError):
+        work()
+    assert get(batch_id)["status"] == "ready"
+
+    leases.sweep()
+    work()
+
+    assert get(batch_id)["status"] == "succeeded"
+
+
 @pytest.mark.parametrize("data", [jsonl(11), as_csv(11)], ids=["jsonl", "csv"])
 def test_a_check_goes_on_where_a_dead_worker_left_it(
     client: APIClient, version: ModelVersion, get: Get, die_at: Die, data: bytes

@@ -1,12 +1,9 @@
-"""Batch files over HTTP with real processes: killed in the middle, and as the docs tell."""
+"""Batch files over HTTP with real processes, killed in the middle."""
 
 from __future__ import annotations
 
 import http.client
 import json
-import os
-import re
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -121,39 +118,3 @@ def test_an_upload_that_nobody_may_send_or_that_is_too_large_is_not_read(site: S
 
     assert refusal("mk_live_no", 10**6) == (401, "invalid_api_key")
     assert refusal(secret, 10**12) == (413, "payload_too_large")
-
-
-def examples() -> list[str]:
-    """Return the commands of the page that are meant to be run."""
-    page = (ROOT / "docs/batches.md").read_text(encoding="utf-8")
-    return re.findall(r"<!-- live -->\n```\n(.*?)```", page, flags=re.DOTALL)
-
-
-def test_the_commands_of_the_docs_work(site: Site, tmp_path: Path) -> None:
-    mercato = factories.make_organization(slug="mercato", credit_nanos=0)
-    factories.make_version(owner=mercato, name="linear-regression")
-    _, secret = factories.make_key(factories.make_organization())
-    pixels = json.dumps(factories.image(7)).replace('"', '""')
-    (tmp_path / "rows.csv").write_text(f'id,image\na,"{pixels}"\n', encoding="utf-8")
-    variables = {"MERCATO": site.url, "KEY": secret, "ID": ""}
-
-    def run(command: str) -> str:
-        done = subprocess.run(
-            ["bash", "-c", command],
-            cwd=tmp_path,
-            env=os.environ | variables,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        return done.stdout
-
-    create, show, start, results = examples()
-    variables["ID"] = json.loads(run(create))["id"]
-    site.wait_until(lambda: json.loads(run(show))["status"] == "ready", seconds=60)
-    assert json.loads(run(show))["estimate"]["amount"] == "0.00002"
-    assert json.loads(run(start))["status"] == "processing"
-    site.wait_until(lambda: json.loads(run(show))["status"] == "succeeded", seconds=60)
-    header, row = run(results).splitlines()
-    assert header.startswith("row,line,id,status,probabilities.0,")
-    assert row.startswith("1,2,a,succeeded,")

@@ -50,6 +50,14 @@ def send(browser: Client, version: ModelVersion, data: bytes, name: str = "r.jso
     return browser.post("/console/batches/new", form)
 
 
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [("payload_too_large", "larger than this site takes"), ("overloaded", "send the file again")],
+)
+def test_the_form_says_why_the_door_sent_a_file_back(browser: Client, code: str, text: str) -> None:
+    assert text in browser.get(f"/console/batches/new?refused={code}").content.decode()
+
+
 def test_a_file_is_uploaded_estimated_confirmed_and_downloaded(
     browser: Client, version: ModelVersion
 ) -> None:
@@ -101,7 +109,7 @@ def test_rows_that_do_not_fit_are_listed_with_their_lines(
     work()
 
     page = browser.get(place).content.decode()
-    assert "1 of 2 rows do not fit the model" in page
+    assert "Some rows do not fit the model" in page
     assert '<th scope="row" class="right num">2</th>' in page
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from uuid import UUID
@@ -16,7 +17,7 @@ from accounts.models import Organization
 from billing import holds
 from billing.models import Hold, UsageEvent
 from inference.connections import PREDICT_DB, redis_client
-from inference.generation import asking, charging, hearing, ringing
+from inference.generation import asking, charging, hearing, listening, ringing
 from inference.generation.asking import Ask, Begun
 from inference.generation.engine import Engine
 from inference.generation.texts import Text
@@ -266,6 +267,39 @@ def test_texts_written_together_are_the_texts_written_alone(organization: Organi
     orders = [order(version.pk, prompt, seed) for seed, prompt in enumerate(PROMPTS)]
 
     assert write(orders) == [write([one])[0] for one in orders]
+
+
+def test_organizations_take_turns_for_what_a_worker_writes_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun: list[Order] = []
+    monkeypatch.setattr("inference.generation.engine.MAX_ACTIVE", 3)
+
+    def begin(_: Engine, orders: Sequence[Order]) -> list[Text]:
+        begun.extend(orders)
+        return []
+
+    monkeypatch.setattr(Engine, "_begin", begin)
+    engine = Engine(1, "w1")
+    engine._thread = threading.current_thread()
+    for seed, organization_id in enumerate((7, 7, 7, 7, 8, 9)):
+        engine.submit(replace(order(1, "a", seed), organization_id=organization_id))
+
+    assert engine._gather([])
+
+    assert [one.choice.seed for one in begun] == [0, 4, 5]
+
+
+def test_a_crowd_of_one_leaves_room_for_the_texts_of_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(listening, "_open", {f"a{number}": 1 for number in range(4)})
+
+    assert listening.has_room(1, 5)
+    assert not listening.has_room(1, 4)
+    assert listening.has_room(2, 4)
+    listening._open |= {"b0": 2, "b1": 2}
+    assert not listening.has_room(2, 4)
 
 
 PROMPTS = ("a", "Hello there", "x" * 300, "\n", "The price of a run")

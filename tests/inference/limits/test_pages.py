@@ -134,4 +134,4 @@ def test_operators_see_when_limits_were_not_counted(admin_client: Client) -> Non
     assert "4711" in admin_client.get("/admin/").content.decode()
     text = admin_client.get("/admin/inference/limiteroutage/").content.decode()
     assert "gateway:7" in text
-    assert "goes on" in text
+    assert "Goes on" in text

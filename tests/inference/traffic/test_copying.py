@@ -7,6 +7,7 @@ import logging
 import queue
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -24,6 +25,8 @@ from inference import lanes, registry
 from inference.answers import Answer
 from inference.lanes import Lane, Outcome, Request
 from inference.link import predict_link
+from inference.metrics import counting, families
+from inference.metrics.families import Family
 from inference.runtime.tensors import Input
 from inference.traffic import copies, copying
 from inference.traffic.copies import Copies, Copy
@@ -110,6 +113,19 @@ def answered(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     settle()
 
 
+@pytest.fixture
+def dropped(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """Count what is counted as dropped, by reason."""
+    found: Counter[str] = Counter()
+
+    def add(family: Family, labels: tuple[str, ...], n: int) -> None:
+        assert family is families.COPIES_DROPPED
+        found[labels[0]] += n
+
+    monkeypatch.setattr(counting, "add", add)
+    return found
+
+
 def settle() -> None:
     """Wait until the lanes have offered, and the copies have been sent."""
     lanes_are_free()
@@ -177,7 +193,7 @@ def test_what_failed_and_what_is_not_sampled_is_not_copied() -> None:
     assert len(chosen) == sum(few.takes(f"r{i}") for i in range(100, 200)) > 0
 
 
-def test_calls_are_copied_up_to_the_bytes_of_a_batch() -> None:
+def test_calls_are_copied_up_to_the_bytes_of_a_batch(dropped: Counter[str]) -> None:
     loop = asyncio.new_event_loop()
     # 400 kB, 4 MB, 400 kB, 400 kB of which two fit.
     requests = [request(loop, pixels=pixels) for pixels in (100_000, 1_000_000, 100_000, 100_000)]
@@ -187,6 +203,7 @@ def test_calls_are_copied_up_to_the_bytes_of_a_batch() -> None:
 
     assert [one.inputs["image"].shape[1] for one in chosen] == [100_000, 100_000]
     assert sum(one.size for one in chosen) <= copies.MAX_BYTES
+    assert dropped == {"size": 1}
 
 
 def test_the_newest_are_kept_for_a_minute() -> None:
@@ -194,7 +211,8 @@ def test_the_newest_are_kept_for_a_minute() -> None:
     predict_link().ask(("ZADD", where, time.time() - copies.KEEP_SECONDS - 1, b"old"))
     for number in range(40):
         copied = Copies([Copy(1, number, 1)], {"a": np.zeros(1)}, {})
-        copies.put(TARGET.shadow_id, [copies.pack(copied)])
+        made_room = copies.put(TARGET.shadow_id, [copies.pack(copied)])
+        assert made_room == int(number == 0 or number >= copies.MAX_BATCHES)
 
     assert waiting() == copies.MAX_BATCHES
     assert 0 < predict_link().ask(("TTL", where))[0] <= copies.KEEP_SECONDS
@@ -212,7 +230,7 @@ def test_the_same_calls_twice_are_two() -> None:
 
 
 def test_what_redis_does_not_take_in_time_is_dropped_and_nobody_waits(
-    monkeypatch: pytest.MonkeyPatch, answered: None
+    monkeypatch: pytest.MonkeyPatch, answered: None, dropped: Counter[str]
 ) -> None:
     monkeypatch.setattr(copying, "_begin", lambda: None)
     full: queue.Queue[Any] = queue.Queue(copies.MAX_BATCHES)
@@ -223,6 +241,7 @@ def test_what_redis_does_not_take_in_time_is_dropped_and_nobody_waits(
 
         lanes_are_free()
     assert full.qsize() == copies.MAX_BATCHES
+    assert dropped == {"gateway": 3}
 
 
 class Away:
@@ -233,7 +252,10 @@ class Away:
 
 
 def test_without_redis_calls_are_answered_and_it_is_said_once(
-    monkeypatch: pytest.MonkeyPatch, answered: None, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch,
+    answered: None,
+    caplog: pytest.LogCaptureFixture,
+    dropped: Counter[str],
 ) -> None:
     with monkeypatch.context() as patch, caplog.at_level(logging.WARNING, copying.__name__):
         patch.setattr(copies, "predict_link", Away)
@@ -241,6 +263,7 @@ def test_without_redis_calls_are_answered_and_it_is_said_once(
             assert [one.run_us for one in call(SHADOWED)] == [321]
             settle()
     assert [each.message for each in caplog.records] == ["copies are dropped: refused"]
+    assert dropped == {"redis": 3}
 
     call(SHADOWED)
     settle()
