@@ -48,34 +48,47 @@ def publish(
 ) -> ModelVersion:
     """Publish a finished job as the next version of `organization/name`; once per job.
 
+    Whoever asks again with the same name, or asks while its worker publishes it as its owner
+    wished, gets the version that there is.
+
     Raises:
         NotPublishableError: It has not succeeded, is published under another name, or its
             files are gone.
         ModelMismatchError: The name belongs to another kind of model.
     """
-    if job.version is not None and job.version.model.name == name:
-        return job.version
-    if job.state != Job.State.SUCCEEDED or job.version is not None:
+    if job.version is None and job.state == Job.State.SUCCEEDED:
+        try:
+            build = _build(job, name, title, summary, price_nanos)
+            return _insert(job, name, build, is_public=is_public, actor=actor)
+        except FileNotFoundError:
+            # They may go in this moment.
+            raise NotPublishableError("The files of this training are no longer kept.") from None
+        except _PublishedMeanwhileError:
+            job.refresh_from_db(fields=["version"])
+    if job.version is None:
         raise NotPublishableError(
-            f"This training is published as {job.version.path}."
-            if job.version is not None
-            else f"This training is {job.state}; only one that succeeded can be published."
+            f"This training is {job.state}; only one that succeeded can be published."
         )
+    if job.version.model.name != name:
+        raise NotPublishableError(f"This training is published as {job.version.path}.")
+    return job.version
 
+
+class _PublishedMeanwhileError(Exception):
+    """Somebody else was faster."""
+
+
+def _insert(
+    job: Job, name: str, build: Build, *, is_public: bool, actor: User | None
+) -> ModelVersion:
     def remember(version: ModelVersion) -> None:
         if not Job.objects.filter(pk=job.pk, version=None).update(version=version):
-            raise NotPublishableError("This training has just been published.")
+            raise _PublishedMeanwhileError
 
-    try:
-        build = _build(job, name, title, summary, price_nanos)
-        version = publishing.publish_version(
-            job.organization, name, build, is_public=is_public, actor=actor, then=remember
-        )
-    except FileNotFoundError:
-        # They may go in this moment.
-        raise NotPublishableError("The files of this training are no longer kept.") from None
-    job.version = version
-    return version
+    job.version = publishing.publish_version(
+        job.organization, name, build, is_public=is_public, actor=actor, then=remember
+    )
+    return job.version
 
 
 def _build(

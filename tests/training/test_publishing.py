@@ -73,12 +73,24 @@ def test_a_training_is_published_once(organization: Organization, data_folder: P
     assert publishing.publish(job, "mine") == version
     with pytest.raises(NotPublishableError):
         publishing.publish(job, "other")
-    stale = Job.objects.get(pk=job.pk)
-    stale.version = None
-    with pytest.raises(NotPublishableError):
-        publishing.publish(stale, "mine")
-
     assert ModelVersion.objects.count() == 1
+
+
+@pytest.mark.parametrize("name", ["mine", "other"])
+def test_two_publish_a_training_at_the_same_moment(
+    organization: Organization, data_folder: Path, name: str
+) -> None:
+    job = make_finished(organization)
+    read_before = Job.objects.get(pk=job.pk)
+    version = publishing.publish(job, "mine")
+
+    if name == "mine":
+        assert publishing.publish(read_before, name) == version
+    else:
+        with pytest.raises(NotPublishableError, match=r"published as .*/mine:1\."):
+            publishing.publish(read_before, name)
+
+    assert ModelVersion.objects.get() == version
 
 
 def test_a_second_training_is_the_next_version_at_the_same_price(
