@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from django.core.cache import cache
-from django.db import connection
+from django.db import OperationalError, connection, transaction
 from django.db.backends.base.operations import BaseDatabaseOperations
 
 from accounts import keys
@@ -21,6 +21,8 @@ from billing.stripe.fake import FakeStripe
 from inference import versions
 from tests import factories
 from tests.live import Site
+
+_TRIES_TO_EMPTY = 10
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -58,13 +60,27 @@ def _plain_static(settings: Any) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _emptying_without_guards() -> Iterator[None]:
-    """Let SQLite's tables be emptied between tests; `migrate` and `flush` put the guards back."""
+    """Let tables be emptied between tests, also while the site's processes use them.
+
+    On SQLite the guards forbid it, and `flush` puts them back; PostgreSQL asks none when it
+    truncates, but locks all tables one after another, and a process that holds one of them and
+    wants another is a deadlock, which it ends at the cost of either.
+    """
     emptying = BaseDatabaseOperations.execute_sql_flush
 
     def without_guards(self: Any, statements: list[str]) -> None:
-        with self.connection.cursor() as cursor:
-            triggers.drop(self.connection, cursor)
-        emptying(self, statements)
+        if self.connection.vendor == "sqlite":
+            with transaction.atomic(), self.connection.cursor() as cursor:
+                triggers.drop(self.connection, cursor)
+                emptying(self, statements)
+        else:
+            for left in reversed(range(_TRIES_TO_EMPTY)):
+                try:
+                    emptying(self, statements)
+                    break
+                except OperationalError:
+                    if not left:
+                        raise
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(BaseDatabaseOperations, "execute_sql_flush", without_guards)
@@ -107,6 +123,7 @@ def site(transactional_db: None, _site: Site) -> Iterator[Site]:
     cache.clear()
     _site.start()
     yield _site
+    _site.keep_workers()
     _site.settle()
     assert violations() == []
 

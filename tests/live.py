@@ -18,6 +18,7 @@ from django.conf import settings
 from django.db import connection
 
 from billing import settlement
+from inference.models import Worker
 from tests.environment import DATA
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -55,6 +56,7 @@ class Site:
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._workers: list[Worker] = []
         self.client = httpx.Client(base_url=self.url, timeout=60)
 
     def environment(self) -> dict[str, str]:
@@ -69,6 +71,7 @@ class Site:
         """Start what does not run, and wait until it serves."""
         if not any(settings.STATIC_ROOT.iterdir()):
             self._collect_static()
+        Worker.objects.bulk_create(self._workers, ignore_conflicts=True)
         self.start_worker()
         self._start("gateway")
         self.wait_ready()
@@ -155,6 +158,10 @@ class Site:
     def settle(self) -> int:
         """Book what is finished."""
         return settlement.settle()
+
+    def keep_workers(self) -> None:
+        """Keep the rows of those who work: they write them again only after seconds."""
+        self._workers = list(Worker.objects.alive().filter(duty=Worker.Duty.ACTIVE))
 
     def stop(self) -> None:
         """Stop everything."""
