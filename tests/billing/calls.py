@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -74,11 +75,13 @@ def succeed(
     return reservation.hold_id
 
 
-def report(reservation: Reservation, version: ModelVersion, *, rows: int = 1) -> reports.Report:
-    """Say that a run succeeded."""
+def report(
+    reservation: Reservation, version: ModelVersion, *, rows: int = 1, **changes: Any
+) -> reports.Report:
+    """Say that a run succeeded, or what `changes` say of it."""
     price = prices.current(version.model)
     assert price is not None
-    return reports.Report(
+    made = reports.Report(
         hold_id=reservation.hold_id,
         outcome="succeeded",
         terms=reports.Terms(rating.plan_of(price), shares.current().publisher_bps, {}),
@@ -92,6 +95,7 @@ def report(reservation: Reservation, version: ModelVersion, *, rows: int = 1) ->
         run_us=3000,
         batch_rows=rows,
     )
+    return replace(made, **changes)
 
 
 def fail(organization: Organization, version: ModelVersion, failure: str = "model_error") -> UUID:
