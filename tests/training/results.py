@@ -6,7 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from django.utils import timezone
+
 from accounts.models import Organization
+from billing import holds, reports
+from billing.rating import plan_of
 from training import folders
 from training.models import Job
 from training.recipes import RECIPES
@@ -54,6 +58,31 @@ def write_result(folder: Path, result: dict[str, Any]) -> None:
     (folder / "saved_model" / "saved_model.pb").write_bytes(b"graph")
     (folder / "saved_model" / "variables" / "variables.index").write_bytes(b"index")
     (folder / "result.json").write_text(json.dumps(result))
+
+
+def keep(job: Job) -> None:
+    """Let a finished training have the files that its run left."""
+    write_result(folders.result(job), make_result(job.recipe))
+
+
+def charge(job: Job, compute_ms: int) -> None:
+    """End a job's hold as its worker does."""
+    hold = job.hold
+    assert hold is not None
+    now = timezone.now()
+    plan = plan_of(hold.price_version)
+    assert holds.capture(
+        reports.Report(
+            hold_id=hold.pk,
+            outcome="succeeded",
+            terms=reports.Terms(plan, 0, {}),
+            quantities={"compute_ms": compute_ms},
+            organization_id=job.organization_id,
+            reserved_nanos=hold.reserved_nanos,
+            accepted_at=hold.accepted_at,
+            completed_at=now,
+        )
+    )
 
 
 def make_finished(

@@ -15,13 +15,12 @@ from django.utils import timezone
 
 from accounts.keys import Caller
 from accounts.models import Membership, Organization, User
-from billing import holds, receipts, reports, settlement
+from billing import holds, receipts, settlement
 from billing.models import Hold
-from billing.rating import plan_of
 from catalog import prices
 from tests.factories import make_organization, make_user
-from tests.training.results import make_finished, make_result, write_result
-from training import events, folders, jobs
+from tests.training.results import charge, keep, make_finished
+from training import events, jobs
 from training.estimates import Estimate
 from training.models import Job
 
@@ -73,31 +72,6 @@ def make_job(organization: Organization, **changes: Any) -> Job:
         Job.objects.filter(pk=job.pk).update(**changes)
         job.refresh_from_db()
     return job
-
-
-def keep_files(job: Job) -> None:
-    """Let a finished training have the files that its run left."""
-    write_result(folders.result(job), make_result(job.recipe))
-
-
-def charge(job: Job, compute_ms: int) -> None:
-    """End a job's hold as its worker does."""
-    hold = job.hold
-    assert hold is not None
-    now = timezone.now()
-    plan = plan_of(hold.price_version)
-    assert holds.capture(
-        reports.Report(
-            hold_id=hold.pk,
-            outcome="succeeded",
-            terms=reports.Terms(plan, 0, {}),
-            quantities={"compute_ms": compute_ms},
-            organization_id=job.organization_id,
-            reserved_nanos=hold.reserved_nanos,
-            accepted_at=hold.accepted_at,
-            completed_at=now,
-        )
-    )
 
 
 def test_the_receipt_of_a_training_adds_up(organization: Organization) -> None:
@@ -242,7 +216,7 @@ def test_a_finished_training_shows_its_exact_charge_metrics_and_confusion(
         metrics={"accuracy": "0.9444", "loss": "0.2", "rows": 36, "confusion": matrix},
     )
     charge(job, 15_099)
-    keep_files(job)
+    keep(job)
 
     shown = page(f"/console/trainings/{job.pk}")
 
@@ -354,7 +328,7 @@ def test_a_wrong_field_keeps_a_result_unpublished(
 ) -> None:
     job = make_job(organization, state=Job.State.SUCCEEDED, finished_at=timezone.now())
     charge(job, 1)
-    keep_files(job)
+    keep(job)
 
     answer = publish(client, job, **wrong)
 
