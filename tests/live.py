@@ -161,7 +161,8 @@ class Site:
 
     def keep_workers(self) -> None:
         """Keep the rows of those who work: they write them again only after seconds."""
-        self._workers = list(Worker.objects.alive().filter(duty=Worker.Duty.ACTIVE))
+        running = [one.pid for one in self._processes.values() if one.poll() is None]
+        self._workers = list(Worker.objects.filter(pid__in=running, duty=Worker.Duty.ACTIVE))
 
     def stop(self) -> None:
         """Stop everything."""
