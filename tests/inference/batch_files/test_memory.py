@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from collections import deque
 
 import pytest
 
@@ -12,10 +13,18 @@ from catalog.models import ModelVersion
 from inference import loading
 from inference.batch_files import orders
 from inference.batch_files.orders import Order
+from inference.metrics import counting
 from inference.models import BatchFile
 from tests.inference.batch_files.conftest import jsonl, work
 
 pytestmark = pytest.mark.usefixtures("books", "small_chunks")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is counted is carried away once a second, however long a file is; here nobody does."""
+    for name in ("calls", "events"):
+        monkeypatch.setattr(counting, name, deque(maxlen=0))
 
 
 def peak_bytes(organization: Organization, version: ModelVersion, rows: int) -> int:
@@ -32,13 +41,14 @@ def peak_bytes(organization: Organization, version: ModelVersion, rows: int) -> 
         assert BatchFile.objects.get(pk=batch.pk).status == "succeeded"
 
 
-def test_ten_times_the_rows_take_no_more_memory(
+def test_three_times_the_rows_take_no_more_memory(
     organization: Organization, version: ModelVersion
 ) -> None:
     loading.session_of(version.pk)
-    few = peak_bytes(organization, version, 60)
+    peak_bytes(organization, version, 60)
+    few = peak_bytes(organization, version, 300)
 
-    many = peak_bytes(organization, version, 600)
+    many = peak_bytes(organization, version, 900)
 
-    # The second file alone has two megabytes.
-    assert many < few + 300_000
+    # The second file has two megabytes more; the first run fills caches.
+    assert many < few + 200_000
