@@ -222,8 +222,8 @@ class UsageEventAdmin(ReadOnlyAdmin):
     ordering = ["-pk"]
     search_fields = ["organization__slug"]
     search_help_text = _("A hold id, or an organization.")
-    readonly_fields = ["cost", "publisher", "platform"]
-    exclude = ["cost_nanos", "publisher_nanos", "platform_nanos"]
+    readonly_fields = ["cost", "publisher", "platform", "rated"]
+    exclude = ["cost_nanos", "publisher_nanos", "platform_nanos", "uncapped_nanos"]
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
@@ -262,6 +262,11 @@ class UsageEventAdmin(ReadOnlyAdmin):
         """Return the platform's part."""
         return money(usage.platform_nanos)
 
+    @admin.display(description=_("Rated"))
+    def rated(self, usage: UsageEvent) -> str:
+        """Return what it came to; no more is charged than was set aside."""
+        return money(usage.uncapped_nanos)
+
 
 @admin.register(UsageRollup)
 class UsageRollupAdmin(ReadOnlyAdmin):
@@ -273,12 +278,18 @@ class UsageRollupAdmin(ReadOnlyAdmin):
     search_fields = ["organization__slug"]
     date_hierarchy = "hour"
     ordering = ["-hour", "-pk"]
-    readonly_fields = ["cost"]
+    readonly_fields = ["cost", "publisher"]
+    exclude = ["cost_nanos", "publisher_nanos"]
 
     @admin.display(description=_("Cost"), ordering="cost_nanos")
     def cost(self, rollup: UsageRollup) -> str:
         """Return what the hour cost."""
         return money(rollup.cost_nanos)
+
+    @admin.display(description=_("Publisher"))
+    def publisher(self, rollup: UsageRollup) -> str:
+        """Return the publishers' part."""
+        return money(rollup.publisher_nanos)
 
 
 @admin.register(UsageOrphan)

@@ -14,7 +14,7 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 
 from accounts.admin import ReadOnlyAdmin, ReasonForm, badge, deed, operator
 from accounts.models import Organization
-from billing import connect, payouts, shares, stripe_ops
+from billing import connect, minor, payouts, shares, stripe_ops
 from billing.admin.asking import AskAdmin, instant_field, text_field
 from billing.errors import PayoutError
 from billing.models import Earning, Payout, PayoutAccount, ShareVersion
@@ -225,8 +225,8 @@ class PayoutAdmin(ReadOnlyAdmin):
     list_select_related = ["organization"]
     search_fields = ["organization__slug", "=stripe_transfer"]
     date_hierarchy = "created_at"
-    readonly_fields = ["amount", "carried", "state_badge"]
-    exclude = ["amount_nanos", "carry_nanos"]
+    readonly_fields = ["amount", "carried", "reversed", "state_badge"]
+    exclude = ["amount_nanos", "amount_minor", "carry_nanos", "reversed_minor"]
     actions_detail = ["send_again", "take_back"]
 
     @admin.display(description=_("Made (UTC)"), ordering="created_at")
@@ -243,6 +243,11 @@ class PayoutAdmin(ReadOnlyAdmin):
     def carried(self, payout: Payout) -> str:
         """Return what was less than a coin."""
         return money(payout.carry_nanos, payout.currency)
+
+    @admin.display(description=_("Reversed"))
+    def reversed(self, payout: Payout) -> str:
+        """Return what was taken back at Stripe."""
+        return money(minor.to_nanos(payout.reversed_minor, payout.currency), payout.currency)
 
     @badge(_("State"), _PAYOUT_COLORS, ordering="state")
     def state_badge(self, payout: Payout) -> str:

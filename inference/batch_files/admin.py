@@ -24,7 +24,8 @@ class BatchFileAdmin(ReadOnlyAdmin):
     list_select_related = ["organization", "model_version__model__owner"]
     search_fields = ["organization__slug", "name", "sha256"]
     date_hierarchy = "created_at"
-    exclude = ["row_errors", "columns"]
+    readonly_fields = ["status_badge", "estimate", "most", "cost"]
+    exclude = ["status", "row_errors", "columns", "estimate_nanos", "max_cost_nanos"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[BatchFile]:
         """Add up the chunks of a page in one query."""
@@ -44,6 +45,11 @@ class BatchFileAdmin(ReadOnlyAdmin):
     def estimate(self, batch: BatchFile) -> str:
         """Return what it was expected to cost."""
         return money(batch.estimate_nanos)
+
+    @admin.display(description=_("At most"))
+    def most(self, batch: BatchFile) -> str:
+        """Return the most that its owner lets it cost."""
+        return "" if batch.max_cost_nanos is None else money(batch.max_cost_nanos)
 
     @admin.display(description=_("Cost"))
     def cost(self, batch: BatchFile) -> str:

@@ -6,6 +6,7 @@ from datetime import timedelta
 from itertools import count
 from uuid import uuid4
 
+from django.contrib.auth.models import Group
 from django.utils import timezone
 
 from accounts import keys, organizations
@@ -17,7 +18,9 @@ from catalog import prices
 from catalog.models import Artifact, MLModel, ModelVersion
 from inference.models import Prediction, WebhookDelivery, Worker
 from inference.webhooks import endpoints
+from tests.maas_site.payment_rows import make_payments
 from tests.maas_site.publisher_rows import make_publishing
+from tests.maas_site.traffic_rows import make_traffic
 from training.models import Job
 
 _NUMBERS = count(1)
@@ -119,6 +122,9 @@ def make_everything() -> None:
     Worker.objects.create(name=name, kind="predict", pool="cpu", pid=1, started_at=now, seen_at=now)
     make_job(organization)
     make_delivery(organization)
+    make_payments(organization)
+    make_traffic(version)
+    Group.objects.create(name=f"group-{next(_NUMBERS)}")
 
 
 def make_delivery(organization: Organization) -> WebhookDelivery:
