@@ -37,11 +37,14 @@ _idle = 0
 _closing = threading.Event()
 
 
-def put(worker: str, batch_id: str, version_id: int, *first: Command) -> bool:
+def put(
+    worker: str, batch_id: str, version_id: int, *first: Command, ahead: Command | None = None
+) -> bool:
     """Put a batch on a worker's list, in one round trip.
 
     Args:
         first: Commands to be carried out before.
+        ahead: A command to be sent along: see `Link.ask`.
 
     Returns:
         Whether the worker listens; otherwise it must be rung for.
@@ -51,7 +54,7 @@ def put(worker: str, batch_id: str, version_id: int, *first: Command) -> bool:
     """
     entry = f"{version_id}:{batch_id}"
     *_, awake = predict_link().ask(
-        *first, ("RPUSH", pending_key(worker), entry), ("GET", awake_key(worker))
+        *first, ("RPUSH", pending_key(worker), entry), ("GET", awake_key(worker)), ahead=ahead
     )
     return awake is not None
 

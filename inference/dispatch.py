@@ -98,18 +98,19 @@ class _Errand:
         self._link = predict_link()
         self._route = routing.choose(version_id)
         self._rung_at = 0.0
+        self._awaiting: Command = ("BLPOP", reply_key(batch_id), LOOK_SECONDS)
 
     def go(self, *first: Command) -> None:
         """Send the batch to its worker; `first` is carried out before."""
         self._rung_at = time.monotonic()
-        ring(self._batch_id, self._version_id, self._route, *first)
+        ring(self._batch_id, self._version_id, self._route, *first, ahead=self._awaiting)
 
     def wait(self) -> Reply | MercatoError:
         """Wait for the reply, or until it is certain that none comes."""
         deadline = time.monotonic() + settings.PREDICT_TIMEOUT_SECONDS
         while time.monotonic() < deadline:
             with routing.away(self._route):
-                [found] = self._link.ask(("BLPOP", reply_key(self._batch_id), LOOK_SECONDS))
+                found = self._link.answer_to(self._awaiting)
             if found is not None:
                 reply = unpack_reply(found[1])
                 routing.note_run(self._version_id, reply.run_us)
@@ -145,14 +146,21 @@ class _Errand:
         return None
 
 
-def ring(batch_id: str, version_id: int, route: Route, *first: Command) -> None:
+def ring(
+    batch_id: str,
+    version_id: int,
+    route: Route,
+    *first: Command,
+    ahead: Command | None = None,
+) -> None:
     """Hand a batch to a worker that listens; otherwise send the Celery task that wakes one.
 
     Args:
         first: Commands for Redis that are to be carried out before, in the same round trip.
+        ahead: What to wait for then; sent along where that saves a round trip.
     """
     if route.worker:
-        if not bells.put(route.worker, batch_id, version_id, *first):
+        if not bells.put(route.worker, batch_id, version_id, *first, ahead=ahead):
             _send("inference.listen", (), route)
         return
     if first:

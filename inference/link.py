@@ -6,6 +6,7 @@ attributes for metrics); a batch makes a dozen. Its connections, used directly, 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Sequence
@@ -20,31 +21,79 @@ _local = threading.local()
 
 
 class Link:
-    """One thread's connection; not for several threads."""
+    """One thread's connection; not for several threads.
+
+    Commands must bear being carried out twice: a connection that has died since the last use is
+    opened again, once, and what nobody has read an answer to is sent again.
+    """
 
     def __init__(self, db: int) -> None:
         self.pid = os.getpid()
         # redis-py does not say what its connections return.
         self._connection: Any = redis_client(db).connection_pool.make_connection()
         self._unread = 0
+        self._posted: list[Command] = []
+        self._ahead: Command | None = None
 
-    def ask(self, *commands: Command) -> list[Any]:
+    def ask(self, *commands: Command, ahead: Command | None = None) -> list[Any]:
         """Send commands together and return their answers.
 
-        A connection that has died since the last use is opened again, once, and everything is sent
-        again: commands must bear being carried out twice.
+        Args:
+            ahead: One more that is sent with them; `answer_to` fetches what it is answered.
 
         Raises:
             RedisError: No answer, or one of the answers is an error.
         """
         try:
-            return self._ask(commands)
+            return self._ask(commands, ahead)
         except (redis.ConnectionError, redis.TimeoutError):
-            return self._ask(commands)
+            return self._ask(commands, ahead)
 
-    def _ask(self, commands: Sequence[Command]) -> list[Any]:
-        self.send(*commands)
+    def answer_to(self, command: Command) -> Any:
+        """Return the answer to a command, which may have been sent ahead.
+
+        Raises:
+            RedisError: No answer, or it is an error.
+        """
+        if command == self._ahead:
+            self._ahead = None
+            try:
+                return self.read()
+            except (redis.ConnectionError, redis.TimeoutError):
+                pass
+        return self.ask(command)[0]
+
+    def post(self, *commands: Command) -> None:
+        """Send commands whose answers nobody waits for: the next `ask` or `flush` reads them."""
+        # What cannot be sent now is sent then.
+        with contextlib.suppress(redis.RedisError):
+            self.send(*commands)
+        self._posted += commands
+
+    def flush(self) -> None:
+        """Wait until what was posted is carried out.
+
+        Raises:
+            RedisError: It is not, or one of the answers is an error.
+        """
+        if self._posted:
+            self.ask()
+
+    def _ask(self, commands: Sequence[Command], ahead: Command | None) -> list[Any]:
+        self.send(*commands, *([ahead] if ahead else []))
+        self._ahead = ahead
+        self._read_posted()
         return [self.read() for _ in commands]
+
+    def _read_posted(self) -> None:
+        try:
+            for _ in self._posted:
+                self.read()
+        except redis.ResponseError:
+            # It would be refused again.
+            self._posted.clear()
+            raise
+        self._posted.clear()
 
     def send(self, *commands: Command) -> None:
         """Send commands whose answers are fetched by as many calls of `read`.
@@ -52,10 +101,11 @@ class Link:
         Raises:
             RedisError: They cannot be sent.
         """
-        if self._unread:
+        if self._unread != len(self._posted):
             # A caller gave up in between: what is still on its way belongs to nobody.
             self.close()
-        self._unread = len(commands)
+            commands = (*self._posted, *commands)
+        self._unread += len(commands)
         try:
             self._connection.send_packed_command(self._connection.pack_commands(commands))
         except redis.RedisError:
@@ -79,6 +129,7 @@ class Link:
     def close(self) -> None:
         """Close the connection; the next command opens it again."""
         self._unread = 0
+        self._ahead = None
         self._connection.disconnect()
 
 

@@ -26,6 +26,7 @@ from inference.asynchronous import choosing, doorbell
 from inference.asynchronous.running import Runner
 from inference.batch_files import giving_way
 from inference.generation import engine, ringing
+from inference.link import predict_link
 from inference.members import Membership
 from inference.metrics import flushing, traces
 from inference.routing import Route
@@ -109,6 +110,8 @@ def listen() -> None:
 def run_batch(batch_id: str, version_id: int) -> None:
     """Run a batch that whoever comes first may take."""
     _run(batch_id, version_id)
+    # Who listens reads the answers with the next batch; here none may follow.
+    predict_link().flush()
 
 
 def _run(batch_id: str, version_id: int) -> None:

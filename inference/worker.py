@@ -153,10 +153,11 @@ def _reply(
 def _stage(batch_id: str, reply: Reply) -> None:
     """Put the reply where the gateway finds it if this process dies after the commit.
 
-    So nobody is charged for an answer that cannot be given.
+    So nobody is charged for an answer that cannot be given. It is on its way while the charge is
+    written; the commit waits for it.
     """
     expiry = settings.PREDICT_TIMEOUT_SECONDS * 2000
-    predict_link().ask(("SET", staged_key(batch_id), pack_reply(reply), "PX", expiry))
+    predict_link().post(("SET", staged_key(batch_id), pack_reply(reply), "PX", expiry))
 
 
 def _charge(
@@ -181,6 +182,7 @@ def _charge_once(
         for item, output, report, is_ours in zip(batch.items, outputs, reports, ours, strict=True):
             if item.prediction_id is not None and is_ours:
                 _store(batch, item, item.prediction_id, output, report)
+        predict_link().flush()
     return ours
 
 
@@ -228,7 +230,7 @@ def _confirmed(reply: Reply, ours: Sequence[bool], capture_us: int) -> Reply:
 
 def _send(batch_id: str, reply: Reply) -> None:
     key = reply_key(batch_id)
-    predict_link().ask(
+    predict_link().post(
         ("RPUSH", key, pack_reply(reply)),
         ("PEXPIRE", key, settings.PREDICT_TIMEOUT_SECONDS * 1000),
         # What says that the batch is taken stays: a late message must not start it again.

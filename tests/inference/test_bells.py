@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from inference import bells
-from inference.link import Link, predict_link
+from inference.link import predict_link
 from inference.wire import awake_key, pending_key
 
 pytestmark = pytest.mark.once
@@ -141,21 +141,6 @@ def test_a_worker_that_stops_listens_no_more() -> None:
 
     assert listeners.ran == [("b1", 1)], "what lay there is run all the same"
     assert not is_awake()
-
-
-def test_a_connection_that_died_is_opened_again() -> None:
-    link = Link(1)
-    [mine] = link.ask(("CLIENT", "ID"))
-    predict_link().ask(("CLIENT", "KILL", "ID", mine))
-
-    assert link.ask(("PING",)) == [b"PONG"]
-
-
-def test_answers_that_nobody_fetched_are_not_taken_for_others() -> None:
-    link = Link(1)
-    link.send(("ECHO", "old"), ("ECHO", "older"))
-
-    assert link.ask(("ECHO", "new")) == [b"new"]
 
 
 def test_one_thread_is_left_for_what_the_broker_brings(monkeypatch: pytest.MonkeyPatch) -> None:
