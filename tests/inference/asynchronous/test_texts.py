@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -13,13 +14,24 @@ from billing.models import Hold, UsageEvent
 from billing.money import NANOS
 from catalog.models import ModelVersion
 from inference import registry
-from inference.asynchronous import choosing, claims, endings, running, snapshots, writing
+from inference.asynchronous import (
+    announcing,
+    choosing,
+    claims,
+    endings,
+    running,
+    snapshots,
+    writing,
+)
 from inference.asynchronous.claims import Claim
-from inference.models import Prediction
+from inference.batch_files import giving_way
+from inference.generation import steps
+from inference.models import Prediction, WebhookDelivery
 from inference.registry import Member
 from tests.inference.asynchronous.conftest import Accept
-from tests.inference.asynchronous.test_crashes import DiedError, die_at, recover
-from tests.inference.embedders import TOKEN_NANOS, WIDTH, make_embedder
+from tests.inference.asynchronous.test_announcing import listen
+from tests.inference.asynchronous.test_crashes import DiedError, die_at, lose, recover
+from tests.inference.embedders import LONGEST, TOKEN_NANOS, WIDTH, make_embedder
 from tests.inference.writers import cost, make_writer
 
 ORDER = {"prompt": "Once", "max_tokens": 40, "temperature": 0.5}
@@ -174,14 +186,14 @@ def test_what_is_canceled_costs_what_was_written_by_then(
     write: Write, organization: Organization, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The policy of this model charges for texts that are canceled."""
-    monkeypatch.setattr(writing, "TELL_SECONDS", 0.0)
+    tell_each_step(monkeypatch)
     canceled, kept = write(max_tokens=3000), write(max_tokens=60)
     looks = 0
 
     def cancel() -> bool:
         nonlocal looks
         looks += 1
-        if looks == 2:
+        if looks == 10:
             assert endings.cancel(Prediction.objects.get(pk=canceled.pk))
         return False
 
@@ -190,10 +202,42 @@ def test_what_is_canceled_costs_what_was_written_by_then(
     found = told(canceled)
     written = found["cost"]["units"]["output_token"]
     assert (found["status"], found["output"]) == ("canceled", None)
-    assert 0 < written < 3000
+    assert written == 10
+    # It is not written on: the other one's end is the end.
+    assert looks < 100
     assert told(kept)["status"] == "succeeded"
     assert spent(organization) == cost("Once", written) + cost("Once", 60)
     assert sorted(UsageEvent.objects.values_list("outcome", flat=True)) == ["canceled", "succeeded"]
+
+
+def tell_each_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writing, "TELL_SECONDS", 0.0)
+    monkeypatch.setattr(steps, "_SLICE_SECONDS", 0.0)
+
+
+def test_what_a_dead_worker_wrote_is_not_counted(
+    write: Write, organization: Organization, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tell_each_step(monkeypatch)
+    one = write()
+    looks = 0
+
+    def die() -> bool:
+        nonlocal looks
+        looks += 1
+        if looks == 10:
+            raise DiedError
+        return False
+
+    with pytest.raises(DiedError):
+        running.run_next("w1", is_stopping=die)
+    assert Prediction.objects.get().output_tokens
+    lose()
+
+    assert endings.cancel(Prediction.objects.get())
+
+    assert told(one)["cost"]["units"] == {"row": 1, "input_token": 4, "output_token": 0}
+    assert spent(organization) == 0
 
 
 def test_what_is_canceled_before_its_first_character_is_free(
@@ -215,6 +259,32 @@ def _claimed() -> Claim:
     found = claims.claim("w1")
     assert found is not None
     return found
+
+
+def test_live_calls_go_between_groups_of_long_texts(
+    accept: Accept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(giving_way, "wait", lambda *given: waits.append(sum(given)))
+    accept(version=make_embedder(), value={"text": ["good " * (LONGEST - 2)] * 256})
+
+    running.run_next("w1")
+
+    assert Prediction.objects.get().status == "succeeded"
+    # Once before the batch, then before each thousand of tokens.
+    assert len(waits) == 1 + 256 * LONGEST // 1024
+
+
+def test_an_end_is_announced_with_its_text(write: Write, organization: Organization) -> None:
+    listen(organization)
+    one = write(seed=1)
+    run_all()
+
+    announcing.announce()
+
+    data = json.loads(WebhookDelivery.objects.get().payload)["data"]
+    assert data["output"] == told(one)["output"]
+    assert data["cost"]["units"]["output_token"] == 40
 
 
 def test_rows_do_not_wait_for_texts(write: Write, accept: Accept) -> None:

@@ -18,6 +18,7 @@ from catalog import prices
 from catalog.models import ModelVersion
 from inference import loading, versions
 from inference.batch_files import checking, leases, orders, running
+from inference.generation import steps
 from inference.models import BatchFile
 from inference.runtime.cache import ModelCache
 from tests.inference.batch_files.conftest import WORKER, Get, results, text, upload, work
@@ -206,8 +207,20 @@ def test_a_table_of_prompts_has_a_column_per_option(
         ("4", "9"),
     ]
     assert {row["finish_reason"] for row in rows} == {"length"}
-    # What a spreadsheet would take for a formula is marked.
-    assert all(not row["completion"].startswith(("=", "+", "-", "@")) for row in rows)
+
+
+def test_a_spreadsheet_takes_no_text_for_a_formula(client: APIClient, writer: ModelVersion) -> None:
+    options = {"prompt": "1", "max_tokens": 1, "temperature": 2}
+    data = lines(*({**options, "seed": seed} for seed in range(60)))
+    batch_id = upload(client, writer, data, start="true").json()["id"]
+    work()
+
+    whole = [line["output"]["completion"] for line in results(client, batch_id)]
+    cells = [
+        row["completion"] for row in csv.DictReader(io.StringIO(text(client, batch_id, "csv")))
+    ]
+    assert any(each[0] in "=+-@" for each in whole)
+    assert cells == [f"'{each}" if each[0] in "=+-@" else each for each in whole]
 
 
 @pytest.mark.parametrize(
@@ -361,6 +374,7 @@ def test_a_file_that_is_canceled_while_a_text_is_written_is_not_charged_for_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(running, "_RENEW_SECONDS", 0.0)
+    monkeypatch.setattr(steps, "_SLICE_SECONDS", 0.0)
     batch_id = upload(
         client, writer, lines({"prompt": "a", "max_tokens": 3000}), start="true"
     ).json()["id"]
