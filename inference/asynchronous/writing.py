@@ -49,8 +49,8 @@ def write(
             _tell(under_way)
         ended = [pair for pair in under_way if pair[1].has_ended]
         under_way = [pair for pair in under_way if not pair[1].has_ended]
-        ours = [pair for pair in ended if pair[1].outcome != _GONE]
-        yield [_ran(*pair, signature, owner, len(texts)) for pair in ours]
+        if ours := [pair for pair in ended if pair[1].outcome != _GONE]:
+            yield [_ran(*pair, signature, owner, len(texts)) for pair in ours]
         if is_stopping():
             _give_back(under_way)
             return
