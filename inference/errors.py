@@ -179,6 +179,7 @@ _INPUT_ERRORS: dict[str, type[MercatoError]] = {
         TooManyRowsError,
         ContextLengthError,
         WrongTaskError,
+        InvalidRequestError,
     )
 }
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from django.conf import settings
 
 from catalog import artifacts
-from catalog.models import Artifact
+from catalog.models import Artifact, ModelVersion
 
 logger = logging.getLogger(__name__)
 _STAGING = ".staging"
@@ -43,6 +43,16 @@ def fetch(artifact: Artifact) -> Path:
     _bring(artifact, path)
     _make_room(keep=path.parent)
     return path
+
+
+def tokenizer(version: ModelVersion) -> Path | None:
+    """Return the file that cuts texts into tokens, for versions that read texts.
+
+    Raises:
+        DamagedArtifactError, OSError: As of `fetch`.
+    """
+    artifact = version.artifacts.filter(kind=Artifact.Kind.TOKENIZER).first()
+    return fetch(artifact) if artifact else None
 
 
 def _folder() -> Path:

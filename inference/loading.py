@@ -61,6 +61,19 @@ def signature_of(version_id: int) -> Signature:
     return Signature.from_json(ModelVersion.objects.get(pk=version_id).signature)
 
 
+def decoding_signature_of(version_id: int) -> Signature:
+    """Return a version's signature with all that is needed to read inputs by it.
+
+    Raises:
+        DamagedArtifactError, OSError: The file that cuts texts into tokens cannot be read.
+    """
+    found = signature_of(version_id)
+    if found.input_kind != "text":
+        return found
+    version = ModelVersion.objects.get(pk=version_id)
+    return Signature.from_json(version.signature, fetching.tokenizer(version))
+
+
 def using(version_id: int) -> AbstractContextManager[Session]:
     """Return the loaded model of a version, which stays loaded until the block ends.
 

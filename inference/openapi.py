@@ -51,6 +51,10 @@ _CANCEL_AFTER = {
 }
 
 
+_INPUT = (
+    "A value per input of the signature. Of a model that writes text, with Prefer: prompt, and "
+    "max_tokens, temperature, top_p, seed and stop as of /v1/completions."
+)
 _BINARY: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
 # What a body may be besides JSON.
 _INPUTS = dict.fromkeys(READERS, _BINARY)
@@ -197,7 +201,7 @@ def schemas() -> dict[str, Any]:
         "PredictionRequest": _optional(
             _object(
                 model=text | {"example": "mercato/mnist-cnn"},
-                input={"type": "object", "description": "A value per input of the signature."},
+                input={"type": "object", "description": _INPUT},
             ),
             webhook=text | {"description": "With Prefer: the webhook that is told of the end."},
         ),

@@ -24,7 +24,7 @@ from accounts.keys import Caller
 from billing import quotes
 from billing.ids import uuid7
 from billing.models import Hold
-from inference import errors, lanes, limits, routing, starting, versions
+from inference import errors, inputs, lanes, limits, routing, starting, versions
 from inference.answers import Answer
 from inference.asynchronous import payloads
 from inference.asynchronous.wishes import Wish
@@ -209,13 +209,29 @@ async def _decoded(call: Call, served: Served) -> tensors.Input:
     kind = served.signature.input_kind
     if kind == "prompt":
         raise errors.WrongTaskError(
-            "This model writes text: call /v1/chat/completions or /v1/completions.", param="model"
+            "This model writes text: call /v1/chat/completions or /v1/completions; or let it run "
+            "later, with `Prefer: respond-async`.",
+            param="model",
         )
     if kind == "text" and call.input_bytes > _LONG_TEXT_BYTES:
         found = await asyncio.get_running_loop().run_in_executor(_database, decode, call, served)
     else:
         found = decode(call, served)
     return tensors.counted(found, served.signature)
+
+
+async def decoded_later(call: Call, served: Served) -> inputs.Input:
+    """Check the input of what runs later.
+
+    Raises:
+        MercatoError: It does not fit.
+    """
+    if served.signature.input_kind != "prompt":
+        return await _decoded(call, served)
+    try:
+        return inputs.read(call.stored_input, served.signature)
+    except InputError as error:
+        raise errors.from_input_error(error) from error
 
 
 def count(value: Any, signature: Signature) -> dict[str, int]:

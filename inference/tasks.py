@@ -9,6 +9,7 @@ from typing import Any
 
 from celery import shared_task, signals
 from django.conf import settings
+from django.db.models import Q
 
 from accounts.errors import OverloadedError
 from inference import (
@@ -68,12 +69,17 @@ def _begin(sender: Any = None, **_: Any) -> None:
     member = Membership(str(sender.hostname), settings.PREDICT_POOL, sender)
     _members.append(member)
     member.start()
-    runner = Runner(member.name, lambda: choosing.runnable(member.member()))
-    _runners.append(runner)
-    runner.start()
+    for texts in (False, True):
+        runner = Runner(member.name, partial(_runnable, member, texts))
+        _runners.append(runner)
+        runner.start()
     comparer = Comparer(lambda: member.loads, member.may_run)
     _comparers.append(comparer)
     comparer.start()
+
+
+def _runnable(member: Membership, texts: bool) -> Q | None:
+    return choosing.runnable(member.member(), texts=texts)
 
 
 @signals.worker_shutting_down.connect
@@ -155,7 +161,7 @@ def load_version(version_id: int) -> None:
 
 @shared_task(name=doorbell.TASK)
 def run_queued() -> None:
-    """Look at the predictions that wait; a thread of its own runs them."""
+    """Look at the predictions that wait; threads of their own run them."""
     for runner in _runners:
         runner.ring()
 

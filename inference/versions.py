@@ -7,7 +7,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from zlib import crc32
 
 from accounts.keys import Caller
@@ -16,11 +15,9 @@ from billing.rating import plan_of
 from billing.reports import Terms
 from catalog import prices
 from catalog.errors import ModelNotFoundError, NoPriceError
-from catalog.models import Artifact, MLModel, ModelVersion
+from catalog.models import MLModel, ModelVersion
 from inference import fetching, placing, routing
-from inference.errors import WrongTaskError
 from inference.runtime.signature import Signature
-from inference.runtime.tensors import TEXT_KINDS
 from inference.traffic import aliases, canaries, shadows
 from inference.traffic.copying import Target
 
@@ -61,18 +58,6 @@ class Served:
     def terms(self) -> Terms:
         """What a run that is accepted now is billed by."""
         return self.terms_at(datetime.now(UTC))
-
-    def require_rows(self) -> None:
-        """Refuse what runs rows and counts no tokens, if this version reads text.
-
-        Raises:
-            WrongTaskError
-        """
-        if self.signature.input_kind in TEXT_KINDS:
-            raise WrongTaskError(
-                f"{self.path} reads text: it runs at once, not later and not from a file.",
-                param="model",
-            )
 
     def terms_at(self, instant: datetime) -> Terms:
         """Return what a run accepted at an instant is billed by."""
@@ -153,12 +138,6 @@ def _know_labels(version_id: int) -> None:
     routing.know(version_id, placing.needed(version_id))
 
 
-def _tokenizer(version: ModelVersion) -> Path | None:
-    """Return the file that cuts texts into tokens, for versions that read texts."""
-    artifact = version.artifacts.filter(kind=Artifact.Kind.TOKENIZER).first()
-    return fetching.fetch(artifact) if artifact else None
-
-
 def _served(model: MLModel, version: ModelVersion) -> Served:
     scheduled = prices.schedule(model)
     if not scheduled:
@@ -175,7 +154,7 @@ def _served(model: MLModel, version: ModelVersion) -> Served:
         path=version.path,
         owner_id=model.owner_id,
         is_public=model.is_public,
-        signature=Signature.from_json(version.signature, _tokenizer(version)),
+        signature=Signature.from_json(version.signature, fetching.tokenizer(version)),
         schedule=schedule,
         share_version_id=share.pk,
     )

@@ -16,7 +16,7 @@ from billing.models import Hold
 from inference.answers import dumps
 from inference.faces import openai_fields as fields
 from inference.faces.requests import refuse_unknown
-from inference.generation import asking, streams
+from inference.generation import asking, options, streams
 from inference.generation.asking import Ask
 from inference.views import caller_of
 
@@ -46,16 +46,16 @@ async def write(request: HttpRequest, owner: str, name: str) -> HttpResponseBase
 def _ask(request: HttpRequest, caller: Caller, ref: str, request_id: str) -> Ask:
     found = _fields(request)
     is_chat = fields.flag(found, "is_chat")
-    version = fields.whole(found, "version", 1, 999_999_999)
-    prompt = fields.text(found, "prompt")
+    version = options.whole(found, "version", 1, 999_999_999)
+    prompt = options.text(found, "prompt")
     return Ask(
         caller=caller,
         ref=f"{ref}:{version}" if version else ref,
         prompt=f"{prompt}\n" if is_chat else prompt,
-        choice=fields.choice(found),
+        choice=options.choice(found),
         request_id=request_id,
         source=Hold.Source.WEB,
-        max_tokens=fields.max_tokens(found, "max_tokens"),
+        max_tokens=options.max_tokens(found, "max_tokens"),
         stops=("\n",) if is_chat else (),
         input_bytes=len(request.body),
     )

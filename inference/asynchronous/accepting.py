@@ -19,10 +19,12 @@ from billing.reservations import Reservation
 from inference import predictions
 from inference.asynchronous import doorbell, events, payloads
 from inference.errors import QueueFullError, WebhookUrlError
+from inference.generation.wanted import Wanted
 from inference.models import Prediction, WebhookEndpoint
 
 if TYPE_CHECKING:
     from inference.asynchronous.wishes import Wish
+    from inference.inputs import Input
     from inference.predictions import Call
     from inference.versions import Served
 
@@ -44,11 +46,11 @@ class Accepted:
     admission: Admission | None = None
 
 
-def accept(call: Call, wish: Wish, served: Served, rows: int) -> Accepted:
+def accept(call: Call, wish: Wish, served: Served, checked: Input) -> Accepted:
     """Accept a prediction, once per id or Idempotency-Key; a worker runs it when its turn comes.
 
     Args:
-        rows: How many rows the input has, which fits the signature.
+        checked: The input, which fits the signature.
 
     Raises:
         MercatoError: What is wrong; then nothing is stored and nothing was charged.
@@ -57,7 +59,7 @@ def accept(call: Call, wish: Wish, served: Served, rows: int) -> Accepted:
     if earlier is not None:
         return Accepted(earlier, is_new=False)
     try:
-        accepted = _store(call, wish, served, rows)
+        accepted = _store(call, wish, served, checked)
     except IntegrityError:
         # The same key or id came twice at once.
         earlier = _earlier(call)
@@ -108,20 +110,21 @@ def _chosen(call: Call, prediction_id: UUID) -> Prediction | None:
     return found
 
 
-def _store(call: Call, wish: Wish, served: Served, rows: int) -> Accepted:
+def _store(call: Call, wish: Wish, served: Served, checked: Input) -> Accepted:
     now = datetime.now(UTC)
     longest = timedelta(hours=settings.ASYNC_QUEUE_HOURS)
     if wish.start_within is not None:
         longest = min(longest, timedelta(seconds=wish.start_within))
     start_by = now + longest
     endpoint = _endpoint(call, wish)
-    promise = predictions.promise_of(call, served, rows) if call.quote else None
-    terms = served.terms_at(now)
+    # A text is held for the longest answer that it may have.
+    rows, most = checked.rows, checked.tokens()
+    promise = predictions.promise_of(call, served, rows, most) if call.quote else None
     reservation = holds.prepare(
         call.caller,
-        promise.plan if promise else terms.plan,
+        promise.plan if promise else served.terms_at(now).plan,
         share_version_id=promise.share_version_id if promise else served.share_version_id,
-        quantities={"call": 1, "row": rows, "byte": call.input_bytes},
+        quantities={"call": 1, "row": rows, "byte": call.input_bytes} | most,
         source=call.source,
         accepted_at=now,
         expires_at=start_by + HOLD_AFTER,
@@ -134,7 +137,7 @@ def _store(call: Call, wish: Wish, served: Served, rows: int) -> Accepted:
     with transaction.atomic():
         turn = _turn(call.caller.organization_id)
         admission = holds.reserve(reservation)
-        prediction = _row(call, served, reservation, rows)
+        prediction = _row(call, served, reservation, checked)
         prediction.turn, prediction.start_by, prediction.webhook = turn, start_by, endpoint
         prediction.expires_at = start_by + timedelta(hours=settings.PREDICTION_RETENTION_HOURS)
         payloads.put_input(prediction, call.stored_input)
@@ -142,7 +145,7 @@ def _store(call: Call, wish: Wish, served: Served, rows: int) -> Accepted:
     return Accepted(Prediction.objects.with_version().get(pk=prediction.pk), True, admission)
 
 
-def _row(call: Call, served: Served, reservation: Reservation, rows: int) -> Prediction:
+def _row(call: Call, served: Served, reservation: Reservation, checked: Input) -> Prediction:
     return Prediction(
         id=call.prediction_id or uuid7(),
         organization_id=call.caller.organization_id,
@@ -153,8 +156,10 @@ def _row(call: Call, served: Served, reservation: Reservation, rows: int) -> Pre
         status=Prediction.Status.QUEUED,
         is_async=True,
         request_id=call.request_id,
-        rows=rows,
+        rows=checked.rows,
         input_bytes=call.input_bytes,
+        input_tokens=checked.tokens().get("input_token", 0),
+        output_tokens=0 if isinstance(checked, Wanted) else None,
         idempotency_key=call.idempotency_key,
         fingerprint=call.fingerprint,
     )

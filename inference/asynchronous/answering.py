@@ -56,12 +56,11 @@ async def answer(call: Call, wish: Wish) -> HttpAnswer:
 
 
 async def _accept(call: Call, wish: Wish, served: Served) -> tuple[Accepted, Counted | None]:
-    served.require_rows()
-    checked = predictions.decode(call, served)
+    checked = await predictions.decoded_later(call, served)
     counted = await limits.enter(call.caller, checked.rows)
     try:
         # Who waits for the end does not run: only the request itself is one at a time.
-        accepted = await in_database(accepting.accept, call, wish, served, checked.rows)
+        accepted = await in_database(accepting.accept, call, wish, served, checked)
     finally:
         limits.leave(counted)
     return accepted, counted

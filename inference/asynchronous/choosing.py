@@ -8,8 +8,19 @@ from inference import placing, registry
 from inference.registry import Member
 
 
-def runnable(member: Member) -> Q | None:
-    """Return the condition on predictions that a worker may claim now; None: it may claim none."""
+def runnable(member: Member, *, texts: bool | None = None) -> Q | None:
+    """Return the condition on predictions that a worker may claim now; None: it may claim none.
+
+    Args:
+        texts: Only those that write a text, or only the others; None: all.
+    """
+    found = _allowed(member)
+    if found is None or texts is None:
+        return found
+    return found & Q(output_tokens__isnull=not texts)
+
+
+def _allowed(member: Member) -> Q | None:
     if member.duty == registry.ACTIVE:
         elsewhere = placing.elsewhere(member.labels)
         return ~Q(model_version__in=elsewhere) if elsewhere else Q()

@@ -22,6 +22,8 @@ from inference.models import Prediction
 
 Status = Prediction.Status
 NOTHING = timedelta(0)
+# Outcome → what is told of it, where that is another word.
+_SHOWN = {"succeeded": "", "not_started": "canceled"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,7 @@ def _store(ran: Ran, hold: Hold, report: reports.Report) -> bool:
     ended = _ended(prediction.status, report.completed_at)
     # Only what has begun can succeed; what cannot be loaded never begins.
     ours = mine(prediction).filter(status=Status.PROCESSING) if is_good else mine(prediction)
+    ended["output_tokens"] = prediction.output_tokens
     if not ours.update(**ended, answer=payloads.without_large(answer)):
         return False
     payloads.put_output(prediction.pk, answer)
@@ -124,7 +127,7 @@ def _ended(status: str, now: datetime) -> dict[str, Any]:
 
 def _report(prediction: Prediction, hold: Hold, ran: Ran | None) -> reports.Report:
     now = datetime.now(UTC)
-    outcome, run_us = (ran.outcome, ran.run_us) if ran else ("canceled", 0)
+    outcome, run_us = (ran.outcome, ran.run_us) if ran else (_canceled(prediction), 0)
     waited = int((now - hold.accepted_at).total_seconds() * 1e6) - run_us
     return reports.Report(
         hold_id=hold.pk,
@@ -132,18 +135,24 @@ def _report(prediction: Prediction, hold: Hold, ran: Ran | None) -> reports.Repo
         terms=reports.terms_of(
             hold.price_version_id, hold.share_version_id, prediction.model_version_id
         ),
-        quantities={"call": 1, "row": prediction.rows, "byte": prediction.input_bytes},
+        quantities={"call": 1, "row": prediction.rows, "byte": prediction.input_bytes}
+        | prediction.tokens(),
         organization_id=hold.organization_id,
         reserved_nanos=hold.reserved_nanos,
         accepted_at=hold.accepted_at,
         completed_at=now,
         model_version_id=prediction.model_version_id,
-        failure="" if outcome == "succeeded" else outcome,
+        failure=_SHOWN.get(outcome, outcome),
         queue_us=max(waited, 0),
         run_us=run_us,
         batch_rows=ran.batch_rows if ran else 0,
         worker=ran.worker if ran else "",
     )
+
+
+def _canceled(prediction: Prediction) -> str:
+    """Return how a run ends that is canceled: a text without a character has not begun."""
+    return "not_started" if prediction.output_tokens == 0 else "canceled"
 
 
 def _answer(ran: Ran, report: reports.Report, cost: dict[str, Any]) -> dict[str, Any]:
@@ -168,7 +177,7 @@ def _cost(hold: Hold, nanos: int, prediction: Prediction) -> dict[str, Any]:
     return {
         "amount": decimal_text(nanos),
         "currency": hold.currency,
-        "units": {"row": prediction.rows},
+        "units": {"row": prediction.rows} | prediction.tokens(),
         "price_version": hold.price_version_id,
         "hold": str(hold.pk),
         "receipt": f"/v1/receipts/{hold.pk}",

@@ -42,10 +42,16 @@ def requeue(prediction: Prediction) -> bool:
     first: int | None = Prediction.objects.filter(turn__isnull=False).aggregate(turn=Min("turn"))[
         "turn"
     ]
+    # A text is written anew: what is counted of it begins again.
+    written = None if prediction.output_tokens is None else 0
     changed = mine(prediction).update(
-        status=Status.QUEUED, turn=first or 0, lease_owner="", lease_until=None
+        status=Status.QUEUED,
+        turn=first or 0,
+        lease_owner="",
+        lease_until=None,
+        output_tokens=written,
     )
-    prediction.status = Status.QUEUED
+    prediction.status, prediction.output_tokens = Status.QUEUED, written
     return bool(changed)
 
 

@@ -15,11 +15,13 @@ from billing.exports import plain
 from inference import loading
 from inference.batch_files import store
 from inference.models import BatchChunk, BatchFile
-from inference.runtime.signature import Signature
+from inference.runtime.signature import Signature, TensorSpec
 
 CONTENT_TYPES = {"jsonl": "application/x-ndjson", "csv": "text/csv; charset=utf-8"}
 _FIRST = ("row", "line", "id", "status")
 _LAST = ("cost", "error_code", "error_message")
+# What a row of text has used, by the kind of the first input.
+_UNITS = {"text": ("input_token",), "prompt": ("input_token", "output_token")}
 
 
 async def parts(batch: BatchFile, wanted: str) -> AsyncIterator[bytes]:
@@ -69,19 +71,16 @@ class _Csv:
 
     def __init__(self, signature: Signature) -> None:
         self._outputs = signature.outputs
+        self._units = _UNITS.get(signature.input_kind, ())
 
     def header(self) -> bytes:
         """Return the first line."""
         names: list[str] = []
         for spec in self._outputs:
-            names += (
-                [f"{spec.name}.{value}" for value in range(spec.row_values)]
-                if spec.shape
-                else [spec.name]
-            )
+            names += _names(spec)
             if spec.labels:
                 names.append("label")
-        return _csv([[*_FIRST, *names, *_LAST]])
+        return _csv([[*_FIRST, *names, *self._units, *_LAST]])
 
     def rows(self, data: bytes) -> bytes:
         """Return the lines of a chunk."""
@@ -90,13 +89,30 @@ class _Csv:
     def _row(self, line: dict[str, Any]) -> list[str]:
         error = line["error"] or {}
         cells = [str(line["row"]), str(line["line"]), plain(line["id"] or ""), line["status"]]
+        output, units = line["output"], line.get("units") or {}
         for spec in self._outputs:
-            values = [] if line["output"] is None else _flat(line["output"][spec.name])
-            cells += map(str, values or [""] * spec.row_values)
+            cells += [""] * len(_names(spec)) if output is None else _cells(spec, output)
             if spec.labels:
-                cells.append("" if line["output"] is None else plain(line["output"]["label"]))
+                cells.append("" if output is None else plain(output["label"]))
+        cells += [str(units.get(name, "")) for name in self._units]
         # What is wrong may quote what somebody wrote.
         return [*cells, line["cost"], error.get("code", ""), plain(error.get("message", ""))]
+
+
+def _names(spec: TensorSpec) -> list[str]:
+    """Return the columns of an output."""
+    if spec.kind == "prompt":
+        return [spec.name, "finish_reason"]
+    if spec.shape:
+        return [f"{spec.name}.{value}" for value in range(spec.row_values)]
+    return [spec.name]
+
+
+def _cells(spec: TensorSpec, output: dict[str, Any]) -> list[str]:
+    """Return what is in them."""
+    if spec.kind == "prompt":
+        return [plain(output[spec.name]), output["finish_reason"]]
+    return [str(value) for value in _flat(output[spec.name])]
 
 
 def _flat(value: Any) -> list[Any]:

@@ -14,21 +14,25 @@ def plan(price: PriceVersion) -> PricePlan:
     return for_source(plan_of(price), BATCH)
 
 
-def quantities(size_bytes: int) -> Mapping[str, int]:
-    """Return what one row counts; its bytes are those of its line in the file."""
-    return {"call": 1, "row": 1, "byte": size_bytes}
+def quantities(size_bytes: int, tokens: Mapping[str, int]) -> Mapping[str, int]:
+    """Return what one row counts; its bytes are those of its line in the file.
+
+    Args:
+        tokens: Of its text, and of the answer if the model writes one.
+    """
+    return {"call": 1, "row": 1, "byte": size_bytes, **tokens}
 
 
-def row_nanos(found: PricePlan, size_bytes: int) -> int:
-    """Return what one row costs if it succeeds."""
-    return rate(found, quantities(size_bytes))
+def row_nanos(found: PricePlan, size_bytes: int, tokens: Mapping[str, int]) -> int:
+    """Return the most that one row costs: a text may end before it is as long as allowed."""
+    return rate(found, quantities(size_bytes, tokens))
 
 
-def depends_on_bytes(price: PriceVersion) -> bool:
+def depends_on_content(price: PriceVersion) -> bool:
     """Whether equal numbers of rows may cost different amounts."""
-    return "byte" in plan(price).components
+    return not {"byte", "input_token", "output_token"}.isdisjoint(plan(price).components)
 
 
 def again(batch: BatchFile, price: PriceVersion) -> int:
-    """Return what a checked file costs by another price that does not count bytes."""
-    return (batch.rows - batch.invalid_rows) * row_nanos(plan(price), 0)
+    """Return what a checked file costs by another price that counts its rows alone."""
+    return (batch.rows - batch.invalid_rows) * row_nanos(plan(price), 0, {})

@@ -74,7 +74,6 @@ def create(caller: Caller, wanted: Order, parts: Iterable[bytes]) -> tuple[Batch
             Nothing was stored.
     """
     served = versions.resolve(wanted.ref, caller)
-    served.require_rows()
     found_format = wanted.format or _format(wanted.name)
     batch_id = uuid7()
     try:
@@ -242,7 +241,7 @@ def _follow_price(batch: BatchFile) -> None:
     price = PriceVersion.objects.prefetch_related("components").get(pk=price_id)
     ready = BatchFile.objects.filter(pk=batch.pk, status=Status.READY)
     frozen = {"price_version_id": price_id, "share_version_id": served.share_version_id}
-    if estimates.depends_on_bytes(price):
+    if estimates.depends_on_content(price):
         _check_again(batch, frozen)
         raise BatchPriceChangedError(
             "The price has changed. The file is estimated anew; look at it and start it again."

@@ -1,7 +1,8 @@
 """A record of a file → a checked input of one row. Pure: no database.
 
 JSONL: `{"input": {…}, "id": "…"}`, where `input` is that of POST /v1/predictions. CSV: a column per
-input, or `name.0`, `name.1`, … for an input of several values, and `id` if wanted.
+input, or `name.0`, `name.1`, … for an input of several values, and `id` if wanted. A model that
+writes text has a column for the prompt, and one for each option if wanted; an empty cell is none.
 """
 
 from __future__ import annotations
@@ -13,8 +14,11 @@ from typing import Any
 import numpy as np
 import orjson
 
+from inference import inputs
 from inference.batch_files import records
 from inference.batch_files.records import FileError, Record
+from inference.generation import wanted
+from inference.inputs import Input
 from inference.runtime import tensors
 from inference.runtime.errors import InputError
 from inference.runtime.signature import Signature, TensorSpec
@@ -36,7 +40,7 @@ class Row:
     """A row that can be run."""
 
     id: str
-    input: tensors.Input
+    input: Input
 
 
 class RowReader:
@@ -44,10 +48,11 @@ class RowReader:
 
     Args:
         columns: The header of a CSV; empty for JSONL.
+        name: The file's: a text without a seed has one by this and its place.
     """
 
-    def __init__(self, signature: Signature, columns: Sequence[str] = ()) -> None:
-        self._signature = signature
+    def __init__(self, signature: Signature, columns: Sequence[str] = (), name: str = "") -> None:
+        self._signature, self._name = signature, name
         self._columns = list(columns)
         self._layout = layout(signature, columns) if columns else {}
 
@@ -59,7 +64,7 @@ class RowReader:
         """
         try:
             row_id, value = self._from_csv(record) if self._columns else _from_jsonl(record)
-            found = tensors.decode(value, self._signature)
+            found = inputs.read(value, self._signature, f"{self._name}:{record.line}")
         except FileError as error:
             raise RowError(error.code, error.message) from error
         except InputError as error:
@@ -78,6 +83,9 @@ class RowReader:
             spec.name: _from_cells([found[place] for place in self._layout[spec.name]], spec)
             for spec in self._signature.inputs
         }
+        for name in self._layout.keys() - value.keys():
+            if cell := found[self._layout[name][0]]:
+                value[name] = _option(name, cell)
         row_id = found[self._columns.index("id")] if "id" in self._columns else ""
         return _checked_id(row_id), value
 
@@ -94,6 +102,8 @@ def layout(signature: Signature, columns: Sequence[str]) -> dict[str, list[int]]
             raise FileError("duplicate_column", f"The column {name[:64]!r} is there twice.", 1)
         places[name] = place
     found = {spec.name: _places(spec, places) for spec in signature.inputs}
+    if signature.input_kind == "prompt":
+        found |= {name: [places[name]] for name in wanted.OPTIONS if name in places}
     known = {place for some in found.values() for place in some}
     for name, place in places.items():
         if place not in known and name != "id":
@@ -104,6 +114,8 @@ def layout(signature: Signature, columns: Sequence[str]) -> dict[str, list[int]]
 def _places(spec: TensorSpec, places: Mapping[str, int]) -> list[int]:
     if spec.name in places:
         return [places[spec.name]]
+    if spec.kind in tensors.TEXT_KINDS:
+        raise FileError("missing_column", f"There is no column {spec.name!r}.", 1)
     names = [f"{spec.name}.{value}" for value in range(spec.row_values)]
     for name in names:
         if name not in places:
@@ -114,19 +126,33 @@ def _places(spec: TensorSpec, places: Mapping[str, int]) -> list[int]:
 
 def _from_cells(found: list[str], spec: TensorSpec) -> Any:
     param = f"input.{spec.name}"
+    if spec.kind in tensors.TEXT_KINDS:
+        # As it is: a text may begin with a bracket.
+        return found[0]
     if len(found) == 1 and (spec.row_values > 1 or spec.kind not in {"tensor", "number", "image"}):
         return _from_cell(found[0], spec, param)
     return np.array([_number(cell, spec, param) for cell in found]).reshape(spec.shape)
 
 
 def _from_cell(cell: str, spec: TensorSpec, param: str) -> Any:
-    """Read a whole input from one cell: JSON, or the text of an image or of a text."""
+    """Read a whole input from one cell: JSON, or the text of an image."""
     if not cell.lstrip().startswith("["):
         return cell
     try:
         return orjson.loads(cell)
     except orjson.JSONDecodeError as error:
         raise RowError("invalid_json", f"`{spec.name}` is no JSON list.", param) from error
+
+
+def _option(name: str, cell: str) -> Any:
+    """Read an option of a text: JSON, or as it is where that is a text."""
+    if name == "stop" and not cell.startswith("["):
+        return cell
+    try:
+        return orjson.loads(cell)
+    except orjson.JSONDecodeError as error:
+        what = "a JSON list" if name == "stop" else "a number"
+        raise RowError("invalid_type", f"{cell[:40]!r} is not {what}.", f"input.{name}") from error
 
 
 def _number(cell: str, spec: TensorSpec, param: str) -> float | int:

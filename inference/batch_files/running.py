@@ -10,8 +10,9 @@ import itertools
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 
 from django.conf import settings
@@ -30,20 +31,31 @@ from inference.batch_files.errors import ROW_FAILURES
 from inference.batch_files.leases import Lease, LeaseLostError
 from inference.batch_files.records import Record
 from inference.batch_files.rows import RowError, RowReader
+from inference.fetching import DamagedArtifactError
+from inference.generation import steps
+from inference.generation.wanted import Wanted
+from inference.inputs import Input
 from inference.metrics import counting, families
 from inference.models import BatchFile
 from inference.runtime import batches, tensors
 from inference.runtime.errors import ModelError
 from inference.runtime.sessions import Arrays, Session
+from inference.runtime.signature import Signature
+from inference.runtime.writers import WriterSession
 
 # A chunk is one charge; a piece of it is one call of the model. Between pieces live calls go first.
 PIECE_ROWS = 32
+# While texts are written: whether the file is still wanted is asked so often, at least.
+_RENEW_SECONDS = 2.0
 
 logger = logging.getLogger(__name__)
 
 
 class StoppingError(Exception):
     """The worker is asked to stop: another one runs the chunk."""
+
+
+NO_TOKENS: Mapping[str, int] = MappingProxyType({})
 
 
 @dataclass(slots=True)
@@ -53,9 +65,14 @@ class Entry:
     place: int
     record: Record
     id: str = ""
-    input: tensors.Input | None = None
+    input: Input | None = None
+    # The tokens that it may use at most, and those that it has used.
+    most: Mapping[str, int] = field(default_factory=lambda: NO_TOKENS)
+    used: Mapping[str, int] = field(default_factory=lambda: NO_TOKENS)
     error: RowError | None = None
-    output: Arrays | ModelError | None = None
+    # How it ended, and what it gives if that is well: arrays, or the answer with a text.
+    outcome: str = ""
+    output: Arrays | Mapping[str, str] | None = None
     report: Report | None = None
 
 
@@ -75,6 +92,9 @@ def run_next(
         _run(lease, owner, is_stopping)
     except (LeaseLostError, StoppingError):
         leases.give_back(lease)
+    except DamagedArtifactError:
+        logger.exception("texts for version %s cannot be read", lease.batch.model_version_id)
+        _wait_for_model(lease)
     except FileNotFoundError:
         leases.give_back(lease)
         leases.fail(lease.batch.pk, "file_lost", "The file is not in the data folder any more.")
@@ -101,7 +121,7 @@ def _run(lease: Lease, owner: str, is_stopping: Callable[[], bool]) -> None:
             giving_way.wait()
             leases.renew(lease)
             with loading.using(batch.model_version_id) as session:
-                _compute(lease, piece, session, terms, owner)
+                _compute(lease, piece, session, terms, owner, is_stopping)
             crashes.point("batch_file.computed")
     size = store.write(store.result(lease.chunk), _lines(lease, entries))
     crashes.point("batch_file.written")
@@ -136,7 +156,8 @@ def _trace(batch: BatchFile, reports: Sequence[Report], capture_us: int) -> None
 def _entries(lease: Lease) -> list[Entry]:
     """Read and check the rows of the chunk."""
     batch, chunk = lease.batch, lease.chunk
-    reader = RowReader(loading.signature_of(batch.model_version_id), batch.columns)
+    signature = loading.decoding_signature_of(batch.model_version_id)
+    reader = RowReader(signature, batch.columns, str(batch.pk))
     with store.source(batch.pk).open("rb") as stream:
         found = records.read(
             stream,
@@ -154,7 +175,7 @@ def _entries(lease: Lease) -> list[Entry]:
         except RowError as error:
             entry.error = error
         else:
-            entry.id, entry.input = row.id, row.input
+            entry.id, entry.input, entry.most = row.id, row.input, row.input.tokens() or NO_TOKENS
     return entries
 
 
@@ -171,10 +192,14 @@ def _is_loaded(lease: Lease) -> bool:
         loading.session_of(lease.batch.model_version_id)
     except Exception:  # a damaged file may raise anything; the file waits until it is put right
         logger.exception("version %s cannot be loaded", lease.batch.model_version_id)
-        leases.give_back(lease)
-        leases.pause(lease.batch.pk, "not_loaded", "The model cannot be loaded at the moment.")
+        _wait_for_model(lease)
         return False
     return True
+
+
+def _wait_for_model(lease: Lease) -> None:
+    leases.give_back(lease)
+    leases.pause(lease.batch.pk, "not_loaded", "The model cannot be loaded at the moment.")
 
 
 def _reserve(lease: Lease, entries: Sequence[Entry], terms: Terms) -> bool:
@@ -188,7 +213,7 @@ def _reserve(lease: Lease, entries: Sequence[Entry], terms: Terms) -> bool:
                     caller,
                     terms.plan,
                     share_version_id=batch.share_version_id,
-                    quantities=estimates.quantities(entry.record.size),
+                    quantities=estimates.quantities(entry.record.size, entry.most),
                     source=Hold.Source.BATCH,
                     accepted_at=now,
                     expires_at=leases.holds_until(),
@@ -213,39 +238,81 @@ def _reserve(lease: Lease, entries: Sequence[Entry], terms: Terms) -> bool:
 
 
 def _pieces(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
+    if isinstance(entries[0].input, Wanted):
+        # Texts give way while they are written.
+        yield entries
+        return
     for start in range(0, len(entries), PIECE_ROWS):
         yield entries[start : start + PIECE_ROWS]
 
 
 def _compute(
-    lease: Lease, piece: Sequence[Entry], session: Session, terms: Terms, owner: str
+    lease: Lease,
+    piece: Sequence[Entry],
+    session: Session,
+    terms: Terms,
+    owner: str,
+    is_stopping: Callable[[], bool],
 ) -> None:
-    arrays = batches.join([entry.input.arrays for entry in piece if entry.input is not None])
     started = time.perf_counter_ns()
-    outputs = batches.run(session, arrays, [1] * len(piece))
+    if isinstance(session, WriterSession):
+        _write(lease, piece, session, is_stopping)
+    else:
+        _predict(piece, session)
     run_us = (time.perf_counter_ns() - started) // 1000
-    outcomes = ["model_error" if isinstance(each, ModelError) else "succeeded" for each in outputs]
+    outcomes = [entry.outcome for entry in piece]
     # A chunk is charged as one: its pieces have no charge of their own.
     counting.event(counting.Worked(owner, outcomes, len(piece), run_us, 0))
     now = datetime.now(UTC)
-    for entry, output, outcome in zip(piece, outputs, outcomes, strict=True):
-        quantities = estimates.quantities(entry.record.size)
-        entry.input, entry.output = None, output
+    for entry in piece:
+        entry.input = None
         entry.report = Report(
             hold_id=lease.hold_id(entry.place),
-            outcome=outcome,
+            outcome=entry.outcome,
             terms=terms,
-            quantities=quantities,
+            quantities=estimates.quantities(entry.record.size, entry.used),
             organization_id=lease.batch.organization_id,
-            reserved_nanos=estimates.row_nanos(terms.plan, entry.record.size),
+            reserved_nanos=estimates.row_nanos(terms.plan, entry.record.size, entry.most),
             accepted_at=now,
             completed_at=now,
             model_version_id=lease.batch.model_version_id,
-            failure="" if outcome == "succeeded" else outcome,
+            failure="" if entry.outcome == "succeeded" else entry.outcome,
             run_us=run_us,
             batch_rows=len(piece),
             worker=owner,
         )
+
+
+def _predict(piece: Sequence[Entry], session: Session) -> None:
+    given = [entry.input.arrays for entry in piece if isinstance(entry.input, tensors.Input)]
+    arrays = batches.join(given)
+    outputs = batches.run(giving_way.polite(session), arrays, [1] * len(piece))
+    for entry, output in zip(piece, outputs, strict=True):
+        entry.used, entry.outcome = entry.most, "model_error"
+        if not isinstance(output, ModelError):
+            entry.outcome, entry.output = "succeeded", output
+
+
+def _write(
+    lease: Lease, piece: Sequence[Entry], session: WriterSession, is_stopping: Callable[[], bool]
+) -> None:
+    """Write the texts of a piece; between steps live calls go first."""
+    signature = loading.signature_of(lease.batch.model_version_id)
+    wanted = [entry.input for entry in piece if isinstance(entry.input, Wanted)]
+    texts = steps.begin(session, wanted, signature.vocabulary)
+    every = min(settings.BATCH_LEASE_SECONDS / 4, _RENEW_SECONDS)
+    renewed_at = time.monotonic()
+    for _ in steps.write(session, texts):
+        if is_stopping():
+            raise StoppingError
+        if time.monotonic() - renewed_at >= every:
+            renewed_at = time.monotonic()
+            leases.renew(lease)
+    for entry, text in zip(piece, texts, strict=True):
+        entry.used = {**entry.most, "output_token": text.output_tokens}
+        entry.outcome = text.outcome
+        if text.outcome == "succeeded":
+            entry.output = {signature.outputs[0].name: text.written, "finish_reason": text.reason}
 
 
 def _lines(lease: Lease, entries: Sequence[Entry]) -> Iterator[bytes]:
@@ -259,6 +326,7 @@ def _lines(lease: Lease, entries: Sequence[Entry]) -> Iterator[bytes]:
             "status": "failed",
             "output": None,
             "error": None,
+            "units": None,
             "cost": "0",
             "hold": None,
         }
@@ -266,11 +334,17 @@ def _lines(lease: Lease, entries: Sequence[Entry]) -> Iterator[bytes]:
             line["cost"] = decimal_text(entry.report.cost_nanos)
             if entry.report.is_captured:
                 line["hold"] = str(entry.report.hold_id)
+                line["units"] = {"row": 1, **entry.used}
         if entry.error is not None:
             line["error"] = {"code": entry.error.code, "message": entry.error.message}
-        elif isinstance(entry.output, dict):
-            line["status"] = "succeeded"
-            line["output"] = tensors.encode(entry.output, signature, is_batch=False)
+        elif entry.output is not None:
+            line["status"], line["output"] = "succeeded", _told(entry.output, signature)
         else:
             line["error"] = {"code": "model_error", "message": ROW_FAILURES["model_error"]}
         yield dumps(line) + b"\n"
+
+
+def _told(output: Mapping[str, Any], signature: Signature) -> Any:
+    if signature.input_kind == "prompt":
+        return output
+    return tensors.encode(output, signature, is_batch=False)

@@ -14,7 +14,10 @@ from inference.models import BatchFile
 class BatchRequestSerializer(serializers.Serializer[object]):
     """A file with rows of one model, as multipart/form-data."""
 
-    file = serializers.FileField()
+    file = serializers.FileField(
+        help_text="JSONL with input per line, or CSV with a column per input; of a model that "
+        "writes text prompt, max_tokens, temperature, top_p, seed and stop."
+    )
     model = serializers.CharField(help_text="owner/name or owner/name:version")
     format = serializers.ChoiceField(choices=BatchFile.Format.choices, required=False)
     start = serializers.BooleanField(required=False, help_text="Start as soon as it is checked.")

@@ -22,6 +22,7 @@ from accounts.sessions import (
     organization_required,
     organization_required_async,
 )
+from catalog.models.models import Task
 from inference import stream_door
 from inference.batch_files import downloads, orders, watching
 from inference.batch_files.api import results_response
@@ -160,6 +161,8 @@ def _page(batch: BatchFile) -> dict[str, Any]:
         "section": "batches",
         "batch": batch,
         "price": batch.price_version,
+        # Its texts may end early: the estimate is the most.
+        "is_written": batch.model_version.model.task == Task.TEXT_GENERATION,
         "percent": percent(batch),
         "failed": failed,
         "failure": FAILURES.get(batch.error_code, ""),

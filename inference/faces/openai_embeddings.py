@@ -11,9 +11,9 @@ import numpy as np
 from accounts.keys import Caller
 from inference import errors
 from inference.answers import Answer, dumps
-from inference.faces import openai_fields as fields
 from inference.faces import requests
 from inference.faces.http import HttpAnswer, HttpRequest
+from inference.generation import options
 from inference.predictions import Call, Replay
 from inference.runtime import tensors
 from inference.runtime.signature import Signature
@@ -33,11 +33,11 @@ class Embeddings:
         sent = requests.json_object(request.body)
         requests.refuse_unknown(sent, _FIELDS)
         found = {name: value for name, value in sent.items() if value is not None}
-        ref = fields.text(found, "model")
+        ref = options.text(found, "model")
         form = found.get("encoding_format", "float")
         if form not in {"float", "base64"}:
-            raise fields.refuse("encoding_format", "must be `float` or `base64`.")
-        width = fields.whole(found, "dimensions", 1, 1_000_000)
+            raise options.refuse("encoding_format", "must be `float` or `base64`.")
+        width = options.whole(found, "dimensions", 1, 1_000_000)
         decode = partial(_decode, _texts(found), width)
         return requests.call(request, caller, ref, decode, form=form)
 
@@ -75,7 +75,7 @@ def _texts(found: dict[str, Any]) -> list[str]:
         or not texts
         or not all(isinstance(text, str) and text for text in texts)
     ):
-        raise fields.refuse("input", "must be a text or a list of texts, none of them empty.")
+        raise options.refuse("input", "must be a text or a list of texts, none of them empty.")
     return texts
 
 
@@ -86,5 +86,5 @@ def _decode(texts: list[str], width: int | None, signature: Signature) -> tensor
         )
     (own,) = signature.outputs[0].shape
     if width not in {None, own}:
-        raise fields.refuse("dimensions", f"must be {own} or left out: vectors are not cut short.")
+        raise options.refuse("dimensions", f"must be {own} or left out: vectors are not cut short.")
     return tensors.decode({signature.inputs[0].name: texts}, signature)

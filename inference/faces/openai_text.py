@@ -12,7 +12,7 @@ from billing import ceilings
 from inference.answers import dumps
 from inference.faces import openai_fields as fields
 from inference.faces.http import DirectFace, HttpAnswer, HttpRequest
-from inference.generation import asking, streams
+from inference.generation import asking, options, streams
 from inference.generation.asking import Ask, Begun
 from inference.generation.hearing import hear
 from inference.generation.streams import Style
@@ -43,7 +43,7 @@ class TextFace(DirectFace):
 
     def stops(self, found: Mapping[str, Any]) -> tuple[str, ...]:
         """Return where an answer ends."""
-        return fields.stops(found)
+        return options.stops(found)
 
     async def answer(self, request: HttpRequest, caller: Caller) -> HttpAnswer:
         """Have the text written.
@@ -65,11 +65,11 @@ class TextFace(DirectFace):
     def _ask(self, request: HttpRequest, caller: Caller, found: Mapping[str, Any]) -> Ask:
         return Ask(
             caller=caller,
-            ref=fields.text(found, "model"),
+            ref=options.text(found, "model"),
             prompt=self.prompt(found),
-            choice=fields.choice(found),
+            choice=options.choice(found),
             request_id=request.request_id,
-            max_tokens=fields.max_tokens(found, "max_completion_tokens", "max_tokens"),
+            max_tokens=options.max_tokens(found, "max_completion_tokens", "max_tokens"),
             stops=self.stops(found),
             input_bytes=len(request.body),
             ceiling_nanos=ceilings.read(request.headers.get("mercato-max-cost", "")),
@@ -117,14 +117,14 @@ class Chat(TextFace):
         """Return the messages, a paragraph each."""
         messages = found.get("messages")
         if not isinstance(messages, list) or not messages:
-            raise fields.refuse("messages", "must be a non-empty list.")
+            raise options.refuse("messages", "must be a non-empty list.")
         return "".join(
             f"{_content(message, f'messages.{place}')}\n" for place, message in enumerate(messages)
         )
 
     def stops(self, found: Mapping[str, Any]) -> tuple[str, ...]:
         """Return where an answer ends: with its paragraph, or before."""
-        return (*fields.stops(found), "\n")
+        return (*options.stops(found), "\n")
 
 
 _ROLES = frozenset({"system", "developer", "user", "assistant"})
@@ -132,23 +132,23 @@ _ROLES = frozenset({"system", "developer", "user", "assistant"})
 
 def _content(message: Any, param: str) -> str:
     if not isinstance(message, dict) or message.get("role") not in _ROLES:
-        raise fields.refuse(param, f"needs a role: {', '.join(sorted(_ROLES))}.")
+        raise options.refuse(param, f"needs a role: {', '.join(sorted(_ROLES))}.")
     for name in message:
         if name not in {"role", "content", "name"}:
-            raise fields.refuse(f"{param}.{name[:64]}", "is not known.")
+            raise options.refuse(f"{param}.{name[:64]}", "is not known.")
     content = message.get("content")
     if isinstance(content, str):
         return content
     if not isinstance(content, list) or not content:
-        raise fields.refuse(f"{param}.content", "must be text.")
+        raise options.refuse(f"{param}.content", "must be text.")
     parts = [_part(part, f"{param}.content.{place}") for place, part in enumerate(content)]
     return "\n".join(parts)
 
 
 def _part(part: Any, param: str) -> str:
     if isinstance(part, dict) and part.keys() == {"type", "text"} and part["type"] == "text":
-        return fields.text(part, "text")
-    raise fields.refuse(param, "must be text: no model here reads anything else.")
+        return options.text(part, "text")
+    raise options.refuse(param, "must be text: no model here reads anything else.")
 
 
 class Completions(TextFace):
@@ -165,5 +165,5 @@ class Completions(TextFace):
         if isinstance(value, list) and len(value) == 1:
             value = value[0]
         if not isinstance(value, str):
-            raise fields.refuse("prompt", "must be one string.")
+            raise options.refuse("prompt", "must be one string.")
         return value

@@ -26,7 +26,7 @@ from billing.ids import uuid7
 from billing.reservations import Reservation
 from inference import errors, limits, routing, versions
 from inference.connections import PREDICT_DB, redis_client
-from inference.generation import listening, ringing
+from inference.generation import listening, ringing, wanted
 from inference.generation.wire import (
     LISTENING_EXPIRY_MS,
     Order,
@@ -37,12 +37,11 @@ from inference.generation.wire import (
 from inference.limits.gate import Counted
 from inference.metrics import counting, families
 from inference.predictions import in_database
+from inference.runtime.errors import InputError
 from inference.runtime.sampling import Choice
 from inference.versions import Served
 
 logger = logging.getLogger(__name__)
-# Characters of an answer whose length the caller does not choose.
-DEFAULT_TOKENS = 256
 # Texts that one gateway process passes on at once.
 MAX_OPEN = 256
 
@@ -129,8 +128,7 @@ async def begin(ask: Ask) -> Begun:
 
 
 async def _begin(ask: Ask, served: Served, began_ns: int) -> Begun:
-    prompt = encode(ask.prompt, served)
-    most = _most_tokens(ask, served, len(prompt))
+    prompt, most = _read(ask, served)
     counted = await limits.enter(ask.caller, 1)
     hold_id = uuid7()
     listening.add(hold_id.hex, ask.caller.organization_id)
@@ -145,34 +143,23 @@ async def _begin(ask: Ask, served: Served, began_ns: int) -> Begun:
     return replace(begun, counted=counted)
 
 
-def encode(text: str, served: Served) -> NDArray[np.int32]:
-    """Return a prompt as numbers, at least one; characters the model does not know are 0.
+def _read(ask: Ask, served: Served) -> tuple[NDArray[np.int32], int]:
+    """Return the prompt as numbers, and how many tokens the answer may have.
 
     Raises:
         WrongTaskError: The model does not write text.
+        ContextLengthError: They are more than the model takes.
     """
     signature = served.signature
     if signature.input_kind != "prompt":
         raise errors.WrongTaskError(
             f"{served.path} does not write text. Its page shows how to call it.", param="model"
         )
-    numbers = {character: number for number, character in enumerate(signature.vocabulary)}
-    # A text begins as a new line does.
-    return np.array([numbers.get(one, 0) for one in text or "\n"], np.int32)
-
-
-def _most_tokens(ask: Ask, served: Served, prompt: int) -> int:
-    room = served.signature.context - prompt
-    wanted = ask.max_tokens
-    if wanted is None:
-        wanted = min(DEFAULT_TOKENS, max(room, 1))
-    if wanted > room:
-        raise errors.ContextLengthError(
-            f"The model takes {served.signature.context} tokens in all; the prompt has {prompt} "
-            f"and the answer may have {wanted}. A token is a character.",
-            param="max_tokens" if prompt < served.signature.context else "prompt",
-        )
-    return wanted
+    prompt = wanted.encode(ask.prompt, signature)
+    try:
+        return prompt, wanted.most_tokens(signature, len(prompt), ask.max_tokens)
+    except InputError as error:
+        raise errors.from_input_error(error) from error
 
 
 def _reservation(ask: Ask, served: Served, hold_id: UUID, prompt: int, most: int) -> Reservation:

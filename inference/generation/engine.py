@@ -14,8 +14,9 @@ from django.conf import settings
 from django.db import connections
 
 from inference import loading
+from inference.batch_files import giving_way
 from inference.connections import PREDICT_DB, redis_client
-from inference.generation import charging
+from inference.generation import charging, steps
 from inference.generation.texts import Text
 from inference.generation.wire import (
     EVENT,
@@ -96,8 +97,8 @@ class Engine:
     def _run(self) -> None:
         active: list[Text] = []
         try:
-            # The model stays loaded while it writes.
-            with ExitStack() as held:
+            # The model stays loaded while it writes, and what can wait gives way.
+            with giving_way.live_call(), ExitStack() as held:
                 self._held, self._loaded = held, None
                 self._write(active)
         finally:
@@ -138,11 +139,12 @@ class Engine:
             vocabulary = loading.signature_of(self._version_id).vocabulary
         except Exception:  # a damaged file may raise anything, and every caller must be answered
             logger.exception("version %s cannot be loaded", self._version_id)
-            texts = [Text(order, np.zeros(0, np.float32), "") for order in orders]
+            texts = [Text.of(order, np.zeros(0, np.float32), "") for order in orders]
             for text in texts:
                 text.fail("platform_error")
             return texts
-        return [Text(order, state, vocabulary) for order, state in zip(orders, states, strict=True)]
+        pairs = zip(orders, states, strict=True)
+        return [Text.of(order, state, vocabulary) for order, state in pairs]
 
     def _session(self) -> WriterSession:
         if self._loaded is None:
@@ -154,9 +156,8 @@ class Engine:
     def _advance(self, active: list[Text]) -> list[Text]:
         """Take one step with every text; returns those that have not ended."""
         going = [text for text in active if not text.has_ended]
-        # Apart: a step would take as long as the longest piece of a prompt.
-        self._step([text for text in going if text.is_reading])
-        self._step([text for text in going if not text.is_reading])
+        if going:
+            steps.take(self._session(), going)
         now = time.monotonic()
         if now - self._told_at >= _TELL_SECONDS or any(text.has_ended for text in active):
             self._told_at = now
@@ -165,21 +166,6 @@ class Engine:
         if ended:
             charging.finish(ended, self._worker)
         return [text for text in active if not text.has_ended]
-
-    def _step(self, texts: Sequence[Text]) -> None:
-        if not texts:
-            return
-        pieces = [text.next_piece() for text in texts]
-        states = np.stack([text.state for text in texts])
-        try:
-            scores, after = self._session().read(pieces, states)
-        except Exception:  # a model may raise anything
-            logger.exception("version %s", self._version_id)
-            for text in texts:
-                text.fail("model_error")
-            return
-        for text, row, state in zip(texts, scores, after, strict=True):
-            text.advance(row, state)
 
     def _tell(self, texts: Sequence[Text]) -> None:
         """Send what was written, and ask whether anybody still waits for it."""

@@ -9,66 +9,54 @@ import numpy as np
 from django.conf import settings
 from numpy.typing import NDArray
 
+from inference.generation.wanted import Wanted
 from inference.generation.wire import CANCELED, Order
 from inference.runtime.sampling import Floats, Stops, sample
 from inference.runtime.writers import PIECE
 
 
 @dataclass(slots=True)
-class Text:
+class Writing:
     """A text that is read first and written then, a step at a time.
 
     Attributes:
         state: (hidden): what the network remembers of it.
-        written: All of it; the gateway has been told `sent` characters.
+        written: All of it, as far as it is.
         outcome: How it ended; empty while it is under way.
     """
 
-    order: Order
+    wanted: Wanted
     state: Floats
     vocabulary: str
     started_ns: int = field(default_factory=time.perf_counter_ns)
     output_tokens: int = 0
     written: str = ""
-    sent: int = 0
     outcome: str = ""
     reason: str = ""
-    # Nobody needs to be told, and the hold has ended.
-    is_dropped: bool = False
     _read: int = 0
     _last: int = 0
     _stops: Stops = field(init=False)
     _chance: np.random.Generator = field(init=False)
 
     def __post_init__(self) -> None:
-        self._stops = Stops(self.order.stops)
-        self._chance = self.order.choice.generator()
-
-    @property
-    def unsent(self) -> str:
-        """What was written and not told to the gateway yet."""
-        return self.written[self.sent :]
+        self._stops = Stops(self.wanted.stops)
+        self._chance = self.wanted.choice.generator()
 
     @property
     def is_reading(self) -> bool:
         """Whether some of the prompt has not been read."""
-        return self._read < len(self.order.prompt)
+        return self._read < len(self.wanted.prompt)
 
     @property
     def has_ended(self) -> bool:
         """Whether nothing more is written."""
-        return bool(self.outcome) or self.is_dropped
-
-    def is_awaited(self) -> bool:
-        """Whether the gateway has not lost its patience yet."""
-        seconds = (time.perf_counter_ns() - self.started_ns) / 1e9
-        return seconds < 2 * settings.PREDICT_TIMEOUT_SECONDS
+        return bool(self.outcome)
 
     def next_piece(self) -> NDArray[np.int32]:
         """Return what the network reads next: some of the prompt, or what was written last."""
         if not self.is_reading:
             return np.array([self._last], np.int32)
-        piece = self.order.prompt[self._read : self._read + PIECE]
+        piece = self.wanted.prompt[self._read : self._read + PIECE]
         self._read += len(piece)
         return piece
 
@@ -80,19 +68,53 @@ class Text:
         if not np.isfinite(scores).all():
             self.fail("model_error")
             return
-        self._last = sample(scores, self.order.choice, self._chance)
+        self._last = sample(scores, self.wanted.choice, self._chance)
         self.output_tokens += 1
         more, is_stopped = self._stops.feed(self.vocabulary[self._last])
         self.written += more
         if is_stopped:
             self.outcome, self.reason = "succeeded", "stop"
-        elif self.output_tokens >= self.order.max_tokens:
+        elif self.output_tokens >= self.wanted.max_tokens:
             self.written += self._stops.rest()
             self.outcome, self.reason = "succeeded", "length"
 
     def fail(self, outcome: str) -> None:
         """End without an answer."""
         self.outcome = outcome
+
+
+@dataclass(slots=True)
+class Text(Writing):
+    """A text that a gateway has ordered, and listens to.
+
+    Attributes:
+        sent: How many characters the gateway has been told.
+        is_dropped: Nobody needs to be told, and the hold has ended.
+    """
+
+    order: Order = field(kw_only=True)
+    sent: int = 0
+    is_dropped: bool = False
+
+    @classmethod
+    def of(cls, order: Order, state: Floats, vocabulary: str) -> Text:
+        """Begin what was ordered."""
+        return cls(order.wanted, state, vocabulary, order=order)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing more is written."""
+        return bool(self.outcome) or self.is_dropped
+
+    @property
+    def unsent(self) -> str:
+        """What was written and not told to the gateway yet."""
+        return self.written[self.sent :]
+
+    def is_awaited(self) -> bool:
+        """Whether the gateway has not lost its patience yet."""
+        seconds = (time.perf_counter_ns() - self.started_ns) / 1e9
+        return seconds < 2 * settings.PREDICT_TIMEOUT_SECONDS
 
     def leave(self, gone: bytes | None, *, is_heard: bool) -> None:
         """End if nobody waits any more.

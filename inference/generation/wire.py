@@ -11,6 +11,7 @@ import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
+from inference.generation.wanted import Wanted
 from inference.runtime.sampling import Choice
 
 # A gateway that does not say it listens for this long is taken for dead.
@@ -67,6 +68,11 @@ class Order:
     def order_id(self) -> str:
         """What the messages name it: one order a hold."""
         return self.hold_id.hex
+
+    @property
+    def wanted(self) -> Wanted:
+        """The text itself."""
+        return Wanted(self.prompt, self.max_tokens, self.choice, self.stops)
 
 
 @dataclass(frozen=True, slots=True)

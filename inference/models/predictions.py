@@ -86,6 +86,9 @@ class Prediction(models.Model):
     # How many rows the input has, and how long the body was.
     rows = models.PositiveIntegerField(default=0)
     input_bytes = models.PositiveIntegerField(default=0)
+    # Of texts that are read; and of a text that is written, as far as it is: null if none is.
+    input_tokens = models.PositiveIntegerField(default=0)
+    output_tokens = models.PositiveIntegerField(null=True, blank=True)
     # The place in the queue, lowest first; null when it does not wait.
     turn = models.BigIntegerField(null=True, blank=True)
     # Not begun by then: it fails, and costs nothing.
@@ -175,6 +178,13 @@ class Prediction(models.Model):
     def is_ended(self) -> bool:
         """Whether it has ended for good."""
         return self.status in self.TERMINAL
+
+    def tokens(self) -> dict[str, int]:
+        """Return what it has read and written, as quantities that have a price."""
+        found = {"input_token": self.input_tokens} if self.input_tokens else {}
+        if self.output_tokens is not None:
+            found["output_token"] = self.output_tokens
+        return found
 
     @property
     def hold(self) -> Hold | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,17 +18,21 @@ GROUP_TOKENS, PADDED = 1024, 1.05
 class EmbedderSession(OnnxSession):
     """`text`, tokens padded with 0 (rows, longest) → `embedding` (rows, width), of length 1."""
 
-    def run(self, arrays: Arrays) -> Arrays:
-        """Compute one batch."""
+    def run(self, arrays: Arrays, between: Callable[[], object] | None = None) -> Arrays:
+        """Compute one batch.
+
+        Args:
+            between: Called before each group of rows: long texts take seconds.
+        """
         tokens = arrays["text"]
         lengths = np.maximum((tokens != 0).sum(1), 1)
         order = lengths.argsort(kind="stable")
-        parts = [
-            super(EmbedderSession, self).run(
-                {"text": np.ascontiguousarray(tokens[rows, : lengths[rows[-1]]])}
-            )["embedding"]
-            for rows in groups(order, lengths)
-        ]
+        parts = []
+        for rows in groups(order, lengths):
+            if between is not None:
+                between()
+            part = np.ascontiguousarray(tokens[rows, : lengths[rows[-1]]])
+            parts.append(super().run({"text": part})["embedding"])
         vectors = np.concatenate(parts)
         found = np.empty_like(vectors)
         found[order] = vectors

@@ -1,4 +1,5 @@
 // The Playground of models that write: the text appears while it is written, Stop hangs up.
+import { Later } from "./later.js";
 import { fill, showError } from "./receipt.js";
 
 const read = (id) => JSON.parse(document.getElementById(id).textContent);
@@ -40,13 +41,23 @@ function body() {
   });
 }
 
+/** The same as the input of a prediction that runs later: a chat is a paragraph, and the next one. */
+function input() {
+  const options = {
+    prompt: isChat ? `${prompt.value}\n` : prompt.value,
+    max_tokens: Number(find("max-tokens").value),
+    temperature: Number(find("temperature").value),
+  };
+  return isChat ? { ...options, stop: "\n" } : options;
+}
+
 /** A place for the text: what was given, faint, and what is written after it. */
-function page() {
+function page(before = isChat ? `${prompt.value}\n` : prompt.value) {
   const text = document.createElement("p");
   text.className = "whitespace-pre-wrap break-words leading-relaxed";
   const given = document.createElement("span");
   given.className = "text-faint";
-  given.textContent = isChat ? `${prompt.value}\n` : prompt.value;
+  given.textContent = before;
   const written = document.createElement("span");
   text.append(given, written);
   find("output").replaceChildren(text);
@@ -75,16 +86,16 @@ async function failureOf(response) {
   }
 }
 
+function post(address, body, extra) {
+  const headers = {
+    "Content-Type": "application/json",
+    "X-CSRFToken": form.elements.csrfmiddlewaretoken.value,
+  };
+  return fetch(address, { method: "POST", body, ...extra, headers: { ...headers, ...extra.headers } });
+}
+
 async function write(signal) {
-  const response = await fetch(form.dataset.run, {
-    method: "POST",
-    signal,
-    headers: {
-      "Content-Type": "application/json",
-      "X-CSRFToken": form.elements.csrfmiddlewaretoken.value,
-    },
-    body: body(),
-  });
+  const response = await post(form.dataset.run, body(), { signal });
   if (!response.ok) return failureOf(response);
   const written = page();
   for await (const event of eventsOf(response)) {
@@ -95,9 +106,17 @@ async function write(signal) {
   return null;
 }
 
-async function outcome(signal) {
+async function order(signal) {
+  const body = JSON.stringify({ input: input(), version: setup.version });
+  const response = await post(form.dataset.later, body, { signal, headers: { Prefer: "respond-async" } });
+  if (!response.ok) return failureOf(response);
+  later.follow(await response.json());
+  return null;
+}
+
+async function outcome(signal, isLater) {
   try {
-    return await write(signal);
+    return await (isLater ? order(signal) : write(signal));
   } catch (error) {
     if (error instanceof DOMException && error.name === "AbortError") return { stopped: true };
     if (!(error instanceof TypeError)) throw error;
@@ -107,8 +126,31 @@ async function outcome(signal) {
 
 function setRunning(isRunning) {
   find("run").disabled = isRunning;
-  find("stop").hidden = !isRunning;
+  find("stop").hidden = !isRunning || find("run-later").checked;
 }
+
+function say(text, isGood = false) {
+  find("run-state").classList.toggle("text-good", isGood);
+  find("run-state").textContent = text;
+}
+
+function showFailure(failure) {
+  say(words.failed);
+  showError(find("output"), failure, form, words);
+}
+
+/** Show a text that was written in the background. */
+function showText(prediction, ms) {
+  if (prediction.error) {
+    showFailure(prediction.error);
+    return;
+  }
+  say(fill(words.succeeded, { ms: ms.toFixed(0) }), true);
+  page(prediction.input.prompt).append(prediction.output[setup.outputs[0].name]);
+  showCost(prediction);
+}
+
+const later = new Later(form, words, say, showText);
 
 async function run() {
   if (form.dataset.signedIn !== "yes") {
@@ -116,23 +158,20 @@ async function run() {
     return;
   }
   if (hangUp) return;
+  const isLater = find("run-later").checked;
   hangUp = new AbortController();
+  later.leave();
   setRunning(true);
   find("written").hidden = true;
-  find("run-state").classList.remove("text-good");
-  find("run-state").textContent = words.running;
+  say(isLater ? words.sending : words.running);
   const start = performance.now();
-  const failure = await outcome(hangUp.signal);
+  const failure = await outcome(hangUp.signal, isLater);
   const ms = (performance.now() - start).toFixed(0);
   hangUp = null;
   setRunning(false);
-  find("run-state").classList.toggle("text-good", !failure);
-  if (!failure) find("run-state").textContent = fill(words.succeeded, { ms });
-  else if (failure.stopped) find("run-state").textContent = words.stopped;
-  else {
-    find("run-state").textContent = words.failed;
-    showError(find("output"), failure, form, words);
-  }
+  if (failure?.stopped) say(words.stopped);
+  else if (failure) showFailure(failure);
+  else if (!isLater) say(fill(words.succeeded, { ms }), true);
 }
 
 function setChat(value) {

@@ -17,6 +17,8 @@ from catalog import prices
 from catalog.models import ModelVersion
 from maas_site import first_run
 from tests import factories
+from tests.inference.embedders import make_embedder
+from tests.inference.writers import make_writer
 from tests.live import Site
 
 LINE: dict[str, Any] = {
@@ -40,6 +42,8 @@ class World:
         owner = factories.make_organization(credit_nanos=0, slug="mercato")
         factories.make_version(owner=owner, name="mnist-cnn")
         make_line(owner, "linear-regression")
+        make_writer(owner, name="docs-gru")
+        make_embedder(owner, name="all-minilm-l6-v2")
         self.organization = factories.make_organization(slug="reader")
         secret = _secret_of_the_key_that_is_named(self.organization)
         self.variables = {"URL": site.url, "KEY": secret}

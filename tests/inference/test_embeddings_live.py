@@ -103,23 +103,3 @@ def test_the_same_model_answers_our_own_form(
     assert first["cost"]["units"] == {"row": 1, "input_token": 4}
     assert len(first["output"]["embedding"]) == WIDTH
     assert Hold.objects.count() == 1
-
-
-def test_a_model_that_reads_text_runs_neither_from_a_file_nor_later(
-    client: OpenAI, embedder: ModelVersion, payer: Organization, site: Site
-) -> None:
-    _, secret = factories.make_key(payer)
-    later = site.predict(
-        secret,
-        f'{{"model": "{embedder.model.path}", "input": {{"text": "good"}}}}'.encode(),
-        Prefer="respond-async",
-    )
-    answer = site.client.post(
-        "/v1/batches",
-        data={"model": embedder.model.path},
-        files={"file": ("texts.jsonl", b'{"text": "good"}\n')},
-        headers={"Authorization": f"Bearer {secret}"},
-    )
-
-    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "wrong_task")
-    assert (later.status_code, later.json()["error"]["code"]) == (400, "wrong_task")

@@ -138,6 +138,14 @@ def test_a_stop_is_not_part_of_the_answer_and_nothing_after_it_is_charged(
     assert cut.usage.completion_tokens == text.index(stop) + len(stop)
 
 
+def test_an_answer_of_one_character_has_one(client: OpenAI, writer: ModelVersion) -> None:
+    made = client.completions.create(model=writer.model.path, prompt="Once", max_tokens=1)
+
+    assert len(made.choices[0].text) == 1
+    assert made.usage is not None
+    assert made.usage.completion_tokens == 1
+
+
 def test_errors_are_the_exceptions_that_the_package_has_for_them(
     client: OpenAI, writer: ModelVersion, site: Site
 ) -> None:

@@ -16,7 +16,7 @@ from billing import settlement
 from billing.invariants import violations
 from billing.reports import terms_of
 from catalog.models import ModelVersion
-from inference import loading, versions
+from inference import inputs, loading, versions
 from inference.asynchronous import accepting
 from inference.asynchronous.wishes import Wish
 from inference.models import Prediction
@@ -80,5 +80,5 @@ def accept(organization: Organization, version: ModelVersion) -> Accept:
 def accept_call(call: Call, wish: Wish = LATER) -> Prediction:
     """Accept a call as the gateway does."""
     served = versions.resolve(call.ref, call.caller)
-    rows = call.decode(served.signature).rows
-    return accepting.accept(call, wish, served, rows).prediction
+    checked = inputs.read(call.stored_input, served.signature)
+    return accepting.accept(call, wish, served, checked).prediction

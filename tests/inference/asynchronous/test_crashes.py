@@ -29,12 +29,17 @@ def die_at(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr(crashes, "point", point)
 
 
-def recover() -> None:
-    """Do what the sweep and another worker do when the dead one's lease has run out."""
+def lose() -> None:
+    """Do what the sweep does when the dead one's lease has run out."""
     Prediction.objects.filter(lease_until__isnull=False).update(
         lease_until=timezone.now() - timedelta(seconds=1)
     )
     sweeping.sweep()
+
+
+def recover() -> None:
+    """Do that, and what another worker does then."""
+    lose()
     while running.run_next("w2"):
         sweeping.sweep()
 

@@ -15,6 +15,7 @@ from inference.batch_files.errors import FAILURES
 from inference.batch_files.records import FileError, Record
 from inference.batch_files.rows import RowError, RowReader, layout
 from inference.errors import _INPUT_ERRORS
+from inference.runtime import tensors
 from inference.runtime.signature import Signature
 from tests import factories
 
@@ -186,4 +187,5 @@ def test_a_cell_may_hold_a_whole_input_as_json() -> None:
     csv.writer(buffer).writerow([str(pixels), "a"])
     row = RowReader(IMAGE, ["image", "id"]).read(read(buffer.getvalue().encode(), is_csv=True)[0])
 
+    assert isinstance(row.input, tensors.Input)
     assert row.input.arrays["image"].tolist() == [pixels]

@@ -15,6 +15,7 @@ from catalog.models import ModelVersion
 from inference.models import BatchFile
 from tests import factories
 from tests.inference.batch_files.conftest import jsonl, work
+from tests.inference.writers import make_writer
 
 pytestmark = pytest.mark.usefixtures("books", "small_chunks")
 
@@ -160,3 +161,20 @@ def test_the_models_page_leads_to_it(browser: Client, version: ModelVersion) -> 
     page = browser.get(f"/models/{version.model.path}").content.decode()
 
     assert f'href="/console/batches/new?model={version.model.path}"' in page
+
+
+def test_a_file_of_texts_to_write_says_that_its_estimate_is_the_most(
+    browser: Client, db: None
+) -> None:
+    writer = make_writer()
+    model = browser.get(f"/models/{writer.model.path}").content.decode()
+    assert f"/console/batches/new?model={writer.model.path}" in model
+    data = b'{"input": {"prompt": "Once", "max_tokens": 10}}\n'
+    place = send(browser, writer, data).headers["Location"]
+    work()
+
+    page = browser.get(place).content.decode()
+    assert "Start for at most $0.000001012" in page
+    assert "for what was written" in page
+    browser.cookies["django_language"] = "zh-hans"
+    assert "以最多 $0.000001012 启动" in browser.get(place).content.decode()

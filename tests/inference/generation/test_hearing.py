@@ -16,8 +16,9 @@ from accounts.keys import Caller
 from accounts.models import Organization
 from billing import holds
 from billing.models import Hold, UsageEvent
+from inference.batch_files import giving_way
 from inference.connections import PREDICT_DB, redis_client
-from inference.generation import asking, charging, hearing, listening, ringing
+from inference.generation import asking, charging, hearing, listening, ringing, steps
 from inference.generation.asking import Ask, Begun
 from inference.generation.engine import Engine
 from inference.generation.texts import Text
@@ -116,7 +117,7 @@ def order_of(hold_id: UUID) -> Order:
 
 def charge(hold_id: UUID, written: int = 4) -> None:
     """Capture as the worker does, without telling."""
-    text = Text(order_of(hold_id), None, VOCABULARY)  # type: ignore[arg-type]  # not read here
+    text = Text.of(order_of(hold_id), None, VOCABULARY)  # type: ignore[arg-type]  # not read here
     text.output_tokens, text.outcome = written, "succeeded"
     holds.capture(charging.report(text, "dead:1", 1))
 
@@ -241,7 +242,7 @@ def test_a_text_that_nobody_waits_for_ends_there(
         texts.extend(engine._begin([order_of(hold_id)]))
         # One step reads the prompt and writes the first character.
         for _ in range(written):
-            engine._step(texts)
+            steps.take(engine._session(), texts)
         texts[0].leave(gone, is_heard=gone is not None)
         assert texts[0].has_ended
         charging.finish(texts, "w1")
@@ -260,13 +261,35 @@ def test_texts_written_together_are_the_texts_written_alone(organization: Organi
         engine = Engine(version.pk, "w1")
         texts = engine._begin(orders)
         while going := [text for text in texts if not text.has_ended]:
-            engine._step([text for text in going if text.is_reading])
-            engine._step([text for text in going if not text.is_reading])
+            steps.take(engine._session(), going)
         return [text.written for text in texts]
 
     orders = [order(version.pk, prompt, seed) for seed, prompt in enumerate(PROMPTS)]
 
     assert write(orders) == [write([one])[0] for one in orders]
+
+
+def test_what_can_wait_gives_way_while_a_text_is_written(organization: Organization) -> None:
+    gaps: list[bool] = []
+
+    def worker(hold_id: UUID) -> None:
+        redis_client(PREDICT_DB).set(heartbeat_key("w1"), 1)
+        redis_client(PREDICT_DB).set(taken_key(hold_id.hex), "w1")
+        engine = Engine(order_of(hold_id).version_id, "w1")
+        take = engine._advance
+
+        def advance(texts: list[Text]) -> list[Text]:
+            gaps.append(giving_way.wait(0))
+            return take(texts)
+
+        engine._advance = advance  # type: ignore[assignment]
+        engine.submit(order_of(hold_id))
+        engine.join(30)
+        gaps.append(giving_way.wait(0))
+
+    assert listen(organization, worker).end is not None
+    assert set(gaps[:-1]) == {False}
+    assert gaps[-1]
 
 
 def test_organizations_take_turns_for_what_a_worker_writes_at_a_time(
