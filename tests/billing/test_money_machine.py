@@ -117,6 +117,8 @@ def _live_once(machine: Payments, life: int, point: str | None, fault: str) -> N
     machine.release(death=None)
     # Paid in one month, refused in the next.
     machine.pay_publishers(has=10**9, refuses=bool(life % 2), death=point, fault=fault)
+    # At once, while Stripe still knows the key.
+    machine.pay_publishers(has=10**9, refuses=False, death=None, fault="")
     machine.report_usage(hours=1, death=point, fault=fault)
     machine.refund_all(death=point)
     machine.end_month(minutes=21, is_told=True, death=point, fault=fault)
