@@ -1,4 +1,4 @@
-"""Stripe as far as payments of random histories go: in memory, and asked by its gateway's names."""
+"""Stripe as far as random histories go: in memory, and asked by its gateway's names."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from itertools import count
 from billing.models import TopUp
 from billing.stripe.errors import RejectedError
 from billing.stripe.objects import BalanceTransaction, Dispute, PaymentIntent, Refund
+from tests.billing.money_stripe import Invoices
 
-# Nanos: Stripe counts in coins.
-CENT = 10_000_000
 CUSTOMER = "cus_1"
 _LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 _DISPUTE_FEE = 1500
 
 
-class Bank:
-    """Payments that succeeded, and what became of them."""
+class Bank(Invoices):
+    """Payments that succeeded, and what became of them; and all the rest."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._numbers = count(1)
         self._intents: dict[str, PaymentIntent] = {}
         self._refunds: dict[str, Refund] = {}

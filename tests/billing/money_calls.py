@@ -23,9 +23,13 @@ from billing.stripe import client
 from catalog import prices
 from catalog.models import ModelVersion
 from tests.billing.deaths import AFTER_COMMIT, DeathError, death_at, dying
-from tests.billing.money_bank import CENT, CUSTOMER, Bank
-from tests.billing.money_model import Cap, Freeze, Payment, Purse, Run, Window
+from tests.billing.money_bank import CUSTOMER, Bank
+from tests.billing.money_earned import Publisher
+from tests.billing.money_model import CENT, Cap, Freeze, Payment, Purse, Run, Window
+from tests.billing.money_months import Owed
 
+coins = st.integers(1, 500)
+amounts = coins.map(lambda number: number * CENT)
 # Of every window and unit, for the key and for the organization; small, so that they are reached.
 CAPS = (
     ("key", "day", "money", 400 * CENT),
@@ -40,6 +44,8 @@ class Calls(RuleBasedStateMachine):
 
     runs = Bundle("runs")
 
+    # Not a whole number of coins, nor of what the meter counts.
+    first_price = 7 * CENT + 1_234_567
     # Made once for all histories: each is undone when it ends.
     organization: Organization
     key: ApiKey
@@ -54,9 +60,13 @@ class Calls(RuleBasedStateMachine):
         self.patch.setattr(client, "gateway", lambda: self.bank)
         budgets._cache.clear()
         self.today = self.day = datetime.now(UTC).date()
+        # Whatever the hour is here: in the machine it is after all calls of the day.
+        self.now = datetime.combine(self.day, time(), tzinfo=UTC) + timedelta(days=1, minutes=30)
+        self.patch.setattr(timezone, "now", lambda: self.now)
         self.known: dict[UUID, Run] = {}
-        self.purse, self.wallet, self.price = Purse(), Window("money", 0), 7 * CENT
+        self.purse, self.wallet, self.price = Purse(), Window("money", 0), self.first_price
         self.freeze, self.payments = Freeze(), list[Payment]()
+        self.owed, self.publisher = Owed(self.purse), Publisher()
         self.references = iter(range(10**9))
         self.caps = [Cap(*cap) for cap in CAPS]
         for cap in self.caps:
@@ -77,7 +87,8 @@ class Calls(RuleBasedStateMachine):
         made = [self._reservation(count, with_key, is_short) for count in rows]
         windows = [*(cap.at(self.day) for cap in self._caps(with_key)), self.wallet]
         wanted = [
-            Run(windows, one.reserved_nanos, self.price, rows[i]) for i, one in enumerate(made)
+            Run(windows, self.day, one.reserved_nanos, self.price, rows[i])
+            for i, one in enumerate(made)
         ]
         expected = self._expected(wanted)
         try:
@@ -116,6 +127,7 @@ class Calls(RuleBasedStateMachine):
                 run.state = "captured" if outcome == "succeeded" else "voided"
                 if outcome == "succeeded":
                     run.captured = min(run.price * max(run.rows + more_rows, 0), run.reserved)
+                    run.publisher = run.captured * self.share.publisher_bps // 10_000
 
     @rule(death=dying("expire"))
     def expire(self, death: str | None) -> None:
@@ -135,19 +147,35 @@ class Calls(RuleBasedStateMachine):
         except DeathError:
             if death not in AFTER_COMMIT:
                 return
-        total = 0
-        for run in self.known.values():
-            if run.settled or run.state == "authorised":
-                continue
+        # By their ids, as the settler does.
+        found = [self.known[hold_id] for hold_id in sorted(self.known)]
+        ended = [run for run in found if not run.settled and run.state != "authorised"]
+        for run in ended:
             run.settled = True
-            total += run.captured
             for window in run.windows:
                 window.held -= window.need(run.reserved)
                 if run.state == "captured":
                     window.posted += window.need(run.captured)
-        self.purse.spend(total)
+        owed = self.purse.spend(sum(run.captured for run in ended))
+        self.owed.use([(run.day, run.captured) for run in ended], owed)
+        self.publisher.earn(ended)
+
+    @rule(
+        target=runs,
+        rows=st.lists(st.integers(1, 30), min_size=1, max_size=3),
+        death=dying("admit", "capture", "settle"),
+    )
+    def use(self, rows: list[int], death: str | None) -> Any:
+        """Run something from beginning to end; who died in between has done so until then."""
+        admitted = self.admit(rows=rows, with_key=False, is_short=False, death=death)
+        hold_ids = list(admitted.values)
+        if hold_ids:
+            self.report(hold_ids=hold_ids, outcome="succeeded", more_rows=0, death=death)
+        self.settle(death=death)
+        return admitted
 
     # Runs are what happens most: a second name makes a rule twice as likely.
+    use_more, use_again = use, use
     admit_more, report_more, settle_more = admit, report, settle
 
     # How ------------------------------------------------------------------------------------
@@ -186,7 +214,7 @@ class Calls(RuleBasedStateMachine):
             quantities={"call": 1, "row": rows},
             source="api",
             accepted_at=datetime.combine(self.day, time(12), tzinfo=UTC),
-            expires_at=timezone.now() + timedelta(seconds=-1 if is_short else 600),
+            expires_at=datetime.now(UTC) + timedelta(seconds=-1 if is_short else 600),
             model_version_id=self.version.pk,
         )
 

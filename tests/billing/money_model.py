@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import date
 
+# Nanos: Stripe counts in coins.
+CENT = 10_000_000
+
 
 @dataclass
 class Cap:
@@ -46,10 +49,18 @@ class Window:
 
 
 @dataclass
+class Earning:
+    """What a settlement has earned the publisher."""
+
+    released: bool = False
+
+
+@dataclass
 class Run:
     """A hold."""
 
     windows: list[Window]
+    day: date
     reserved: int
     price: int
     rows: int
@@ -58,6 +69,9 @@ class Run:
     # Given back of what was captured.
     given: int = 0
     settled: bool = False
+    # Of what was captured.
+    publisher: int = 0
+    earning: Earning = field(default_factory=Earning)
 
     @property
     def left(self) -> int:
@@ -75,8 +89,8 @@ class Purse:
     line: int = 0
     owed: int = 0
 
-    def spend(self, nanos: int) -> None:
-        """Pay a settlement: grants, then paid credit, then the line."""
+    def spend(self, nanos: int) -> int:
+        """Pay a settlement: grants, then paid credit, then the line; returns what is owed of it."""
         for grant in sorted(
             self.grants, key=lambda one: (one[0] is None, one[0] or 0, one[2] or 0)
         ):
@@ -87,8 +101,15 @@ class Purse:
             from_paid = min(nanos, max(self.paid, 0))
             self.owed += nanos - from_paid
             self.paid -= from_paid
-        else:
-            self.paid -= nanos
+            return nanos - from_paid
+        self.paid -= nanos
+        return 0
+
+    def clear(self, nanos: int) -> None:
+        """Pay what is owed; what is more becomes paid credit."""
+        surplus = max(nanos - self.owed, 0)
+        self.owed -= nanos - surplus
+        self.paid += surplus
 
     @property
     def promotional(self) -> int:

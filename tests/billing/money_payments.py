@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from uuid import UUID
 
 import pytest
 from django.utils import timezone
@@ -11,31 +10,34 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, initialize, rule
 
 from accounts import organizations
-from billing import charge_refunds, earnings, ledger, payments, refunds, wallets
-from billing.errors import ChargeRefundError, CreditRefundError
+from billing import charge_refunds, payments, refunds, wallets
+from billing.errors import CreditRefundError
 from billing.ids import uuid7
 from billing.models import ChargeRefundRun, CreditRefund, TopUp
 from billing.stripe.errors import RejectedError
 from tests.billing.deaths import DeathError, death_at, dying
-from tests.billing.money_bank import CENT
-from tests.billing.money_calls import Calls
-from tests.billing.money_model import Case, Payment, Run
+from tests.billing.money_calls import amounts, coins
+from tests.billing.money_checks import Checked
+from tests.billing.money_model import CENT, Case, Payment
 
-coins = st.integers(1, 500)
-amounts = coins.map(lambda number: number * CENT)
 _LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 _FAR = datetime(2100, 1, 1, tzinfo=UTC)
 
 
-class Payments(Calls):
+class Payments(Checked):
     """What people and Stripe do with the organization's money."""
 
     paid = Bundle("paid")
 
-    @initialize(target=paid)
-    def begin_with_money(self) -> Payment:
+    @initialize(
+        target=paid, number=st.sampled_from([300, 20]), line=st.sampled_from([0, 400 * CENT])
+    )
+    def begin_with_money(self, number: int, line: int) -> Payment:
+        """Begin with much or little, and perhaps with a credit line."""
         self.begin()
-        return self._pay(300)
+        if line:
+            self.set_line(nanos=line)
+        return self._pay(number)
 
     @rule(target=paid, number=coins)
     def top_up(self, number: int) -> Payment:
@@ -130,31 +132,6 @@ class Payments(Calls):
 
     # Charges given back ---------------------------------------------------------------------
 
-    @rule(
-        hold_id=Calls.runs,
-        nanos=st.one_of(st.none(), amounts),
-        twice=st.booleans(),
-        death=dying("refund"),
-    )
-    def refund(self, hold_id: UUID, nanos: int | None, twice: bool, death: str | None) -> None:
-        """Give a charge back, or a part of it; who asks twice gets it once."""
-        run, reference = self.known[hold_id], f"form:{next(self.references)}"
-        wanted = run.left if nanos is None else nanos
-        is_allowed = run.settled and 0 < wanted <= run.left
-        try:
-            with death_at(death):
-                for _ in range(1 + twice):
-                    charge_refunds.refund(
-                        hold_id, nanos, external_ref=reference, reason="test", actor=self.actor
-                    )
-        except ChargeRefundError:
-            assert not is_allowed
-        except DeathError:
-            return
-        else:
-            assert is_allowed
-            self._given(run, wanted)
-
     @rule(death=dying("refund"))
     def refund_all(self, death: str | None) -> None:
         """Give all charges of the version back; who dies half way goes on in the next round."""
@@ -175,15 +152,6 @@ class Payments(Calls):
         for one in self.known.values():
             if one.settled and one.left:
                 self._given(one, one.left)
-
-    @rule(death=dying("release"))
-    def release(self, death: str | None) -> None:
-        """Make payable what publishers have earned: from now on it is taken back from there."""
-        try:
-            with death_at(death):
-                earnings.release_due(timezone.now() + earnings.hold_period() + timedelta(days=1))
-        except DeathError:
-            return
 
     # Credit that was not paid by card -------------------------------------------------------
 
@@ -216,27 +184,6 @@ class Payments(Calls):
             grant[1] = (grant[1] or 0) - lapsed
             self.wallet.capacity -= lapsed
 
-    @rule(nanos=st.sampled_from([0, 0, 100 * CENT, 400 * CENT]))
-    def set_line(self, nanos: int) -> None:
-        wallets.set_line(self.organization, nanos, actor=self.actor, reason="test")
-        self.wallet.capacity += nanos - self.purse.line
-        self.purse.line = nanos
-
-    @rule(part=st.integers(1, 4))
-    def pay_what_is_owed(self, part: int) -> None:
-        nanos = self.purse.owed // part
-        if not nanos:
-            return
-        wallets.settle_owed(
-            self.organization,
-            nanos,
-            {ledger.account(ledger.CLEARING): nanos},
-            kind="invoice_paid",
-            external_ref=f"{self.organization.pk}:{next(self.references)}",
-        )
-        self.purse.owed -= nanos
-        self.wallet.capacity += nanos
-
     # How ------------------------------------------------------------------------------------
 
     def _sync(self, payment: Payment) -> None:
@@ -248,11 +195,3 @@ class Payments(Calls):
         for case in payment.cases[::-1]:
             every = [one for each in self.payments for one in each.cases if one is not case]
             self.freeze.hear(case, every)
-
-    def _given(self, run: Run, nanos: int) -> None:
-        run.given += nanos
-        self._move(nanos)
-
-    def _move(self, nanos: int) -> None:
-        self.purse.paid += nanos
-        self.wallet.capacity += nanos

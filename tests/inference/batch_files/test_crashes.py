@@ -36,7 +36,10 @@ from tests.inference.watched import counted, counts
 
 __all__ = ["counts"]
 pytestmark = pytest.mark.usefixtures("books", "small_chunks")
-POINTS = ("claimed", "reserved", "computed", "written", "charged", "finished")
+POINTS = (
+    *("batch_file.claimed", "batch_file.reserved", "batch_file.computed"),
+    *("batch_file.written", "batch_file.charged", "batch_file.finished"),
+)
 Die = Callable[[str], None]
 
 
@@ -50,7 +53,7 @@ def die_at(monkeypatch: pytest.MonkeyPatch) -> Die:
 
     def arm(name: str) -> None:
         def point(reached: str) -> None:
-            if reached == f"batch_file.{name}":
+            if reached == name:
                 monkeypatch.setattr(crashes, "point", lambda _: None)
                 raise DiedError
 
@@ -110,7 +113,7 @@ def test_a_file_that_was_checked_starts_although_who_checked_it_died(
     client: APIClient, version: ModelVersion, get: Get, die_at: Die
 ) -> None:
     batch_id = upload(client, version, jsonl(3), start="true").data["id"]
-    die_at("ready")
+    die_at("batch_file.ready")
     with pytest.raises(DiedError):
         work()
     assert get(batch_id)["status"] == "ready"
@@ -127,7 +130,7 @@ def test_a_check_goes_on_where_a_dead_worker_left_it(
 ) -> None:
     name = "rows.csv" if data.startswith(b"id,") else "rows.jsonl"
     batch_id = upload(client, version, data, name).json()["id"]
-    die_at("checked")
+    die_at("batch_file.checked")
     with pytest.raises(DiedError):
         checking.check_next("gone@host:1")
     assert get(batch_id)["counts"]["rows"] == 4
@@ -203,7 +206,7 @@ def test_rows_that_kill_workers_fail_without_a_charge_and_the_others_go_on(
 ) -> None:
     batch_id = started(client, version, jsonl(6))
     for _ in range(leases.MAX_LOSSES):
-        die_at("reserved")
+        die_at("batch_file.reserved")
         with pytest.raises(DiedError):
             running.run_next("gone@host:1", lambda: False)
         leases.sweep()
