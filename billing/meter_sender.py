@@ -13,6 +13,7 @@ from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from accounts import audit
+from accounts.errors import ConflictError
 from accounts.models import Organization, User
 from billing import crashes, meters, months, wallets
 from billing.models import BillingPeriod, MeterReport, Wallet
@@ -156,7 +157,10 @@ def _compare(report: MeterReport, now: datetime) -> bool | None:
         return None
     if counted == known + report.value:
         return _accept(report)
-    if counted == known and report.counted_at >= now - meters.OLDEST:
+    if counted == known:
+        # Stripe has not counted it, and has forgotten its identifier.
+        if report.counted_at < now - meters.OLDEST:
+            _count_now(report, now)
         MeterReport.objects.filter(pk=report.pk).update(first_sent_at=now)
         report.first_sent_at = now
         return False
@@ -168,7 +172,7 @@ class _Unclear(Exception):  # noqa: N818  (never raised: what an operator reads)
     def __init__(self, counted: int, known: int, value: int) -> None:
         super().__init__(
             f"Sent more than 23 hours ago, and Stripe counts {counted} in its hour: neither "
-            f"{known} without it nor {known + value} with it, or it is too old to be sent again."
+            f"{known} without it nor {known + value} with it."
         )
 
 
@@ -199,7 +203,7 @@ def _count_now(report: MeterReport, now: datetime) -> None:
             month=months.of(now),
         )
         report.counted_at = now.replace(microsecond=0)
-        MeterReport.objects.filter(pk=report.pk, first_sent_at=None).update(
+        MeterReport.objects.filter(pk=report.pk, state__in=meters.OPEN_STATES).update(
             counted_at=report.counted_at
         )
 
@@ -217,3 +221,29 @@ def retry(report: MeterReport, *, actor: User, reason: str) -> bool:
                 actor, "meter_report.retried", report, organization=organization, reason=reason
             )
     return revived == 1
+
+
+def decide(report: MeterReport, *, is_counted: bool, actor: User, reason: str) -> None:
+    """End what no sum of Stripe's tells any more: a rejected report is in it, or counts now.
+
+    Without that its month could never be closed.
+
+    Args:
+        is_counted: Stripe has it; otherwise it is sent for the running month.
+
+    Raises:
+        ConflictError: The report is not rejected any more.
+    """
+    now = timezone.now()
+    to = State.OK if is_counted else State.PENDING
+    with transaction.atomic():
+        decided = MeterReport.objects.filter(pk=report.pk, state=State.REJECTED).update(
+            state=to, claimed_until=None, accepted_at=now if is_counted else None
+        )
+        if not decided:
+            raise ConflictError("The report is not rejected any more.")
+        if not is_counted:
+            MeterReport.objects.filter(pk=report.pk).update(first_sent_at=None)
+            _count_now(report, now)
+        action = "meter_report.counted" if is_counted else "meter_report.moved"
+        audit.record(actor, action, report, organization=report.bucket.organization, reason=reason)

@@ -242,7 +242,7 @@ class MeterReportAdmin(ReadOnlyAdmin):
     search_fields = ["identifier", "bucket__organization__slug"]
     date_hierarchy = "counted_at"
     ordering = ["-pk"]
-    actions_detail = ["send_again"]
+    actions_detail = ["send_again", "is_counted", "count_now"]
     readonly_fields = ["owner", "state_badge", "exact", "counted"]
     exclude = ["bucket", "state", "nanos_from", "nanos_to"]
 
@@ -298,3 +298,39 @@ class MeterReportAdmin(ReadOnlyAdmin):
             explain=_("If it was sent before, Stripe's sum of the hour is looked at first."),
             do=do,
         )
+
+    @deed(_("It is counted"), icon="check", permission="send")
+    def is_counted(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Take a refused report for counted."""
+        return self.perform(
+            request,
+            object_id,
+            title=_("It is counted"),
+            explain=_(
+                "Stripe's own page of the customer shows this usage. Nothing is sent; its month "
+                "can be closed."
+            ),
+            do=lambda row, form: self._decide(request, row, form, is_counted=True),
+        )
+
+    @deed(_("Count it now"), icon="update", permission="send")
+    def count_now(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Let a refused report count for the month that runs."""
+        return self.perform(
+            request,
+            object_id,
+            title=_("Count it now"),
+            explain=_(
+                "Stripe's own page of the customer does not show this usage. It is sent with "
+                "today's date and billed with the month that runs; its own month can be closed."
+            ),
+            do=lambda row, form: self._decide(request, row, form, is_counted=False),
+        )
+
+    def _decide(
+        self, request: HttpRequest, row: MeterReport, form: dict[str, Any], *, is_counted: bool
+    ) -> StrOrPromise:
+        meter_sender.decide(
+            row, is_counted=is_counted, actor=operator(request), reason=form["reason"]
+        )
+        return _("Noted.") if is_counted else _("The report is sent within a minute.")

@@ -183,6 +183,29 @@ def test_reports_are_shown_and_sent_again(
     assert AuditEntry.objects.get(action="meter_report.retried").actor == boss
 
 
+@pytest.mark.parametrize(("deed", "state"), [("is_counted", "ok"), ("count_now", "pending")])
+def test_a_report_that_nothing_explains_is_decided_by_hand(
+    tenant: Organization,
+    version: ModelVersion,
+    clock: Clock,
+    client: Client,
+    boss: User,
+    deed: str,
+    state: str,
+) -> None:
+    world.use(tenant, version, START, rows=50_000)
+    clock.wait(hours=2)
+    meters.cut(clock.now)
+    MeterReport.objects.update(state=MeterReport.State.REJECTED)
+    report = MeterReport.objects.get()
+
+    press(client, boss, report, deed)
+
+    report.refresh_from_db()
+    assert report.state == state
+    assert f"/{deed}" not in look(client, boss, report)
+
+
 def test_who_may_only_look_cannot_act(tenant: Organization, clock: Clock, client: Client) -> None:
     watcher = make_user("watcher@example.com", is_staff=True)
     client.force_login(watcher)
