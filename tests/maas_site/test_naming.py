@@ -12,6 +12,7 @@ import pytest
 from babel.messages.mofile import read_mo
 from django.apps import apps
 from django.contrib import admin
+from django.contrib.admin.utils import quote
 from django.core.management import call_command
 from django.db.models import Field, Model
 from django.test import Client
@@ -131,7 +132,7 @@ def test_a_chinese_page_has_no_english_header(
     name = f"admin:{model._meta.app_label}_{model._meta.model_name}"
     texts = _plain(_HEADER.findall(_page(client, reverse(f"{name}_changelist"))))
     for row in model._default_manager.all()[:1]:
-        page = _page(client, reverse(f"{name}_change", args=[row.pk]))
+        page = _page(client, reverse(f"{name}_change", args=[quote(row.pk)]))
         texts |= _plain(_HEADER.findall(page)) | _plain(_LABEL.findall(page))
 
     assert sorted(text for text in texts - SAME if not CHINESE.search(text)) == []
