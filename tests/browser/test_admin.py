@@ -40,7 +40,7 @@ def test_an_operator_grants_credit_and_a_double_click_grants_it_once(open_page: 
 def test_pages_of_the_console_open_in_every_look(
     open_page: Open, scheme: Any, locale: str, size: Any
 ) -> None:
-    make_everything()
+    make_everything(is_booked=True)
     organization = factories.make_organization()
     operator = User.objects.create_superuser("operator@example.com")
     page = open_page("/admin/", user=operator, color_scheme=scheme, locale=locale, viewport=size)

@@ -94,8 +94,12 @@ def make_organization(*, nanos: int = 5_000_000_000) -> Organization:
     return made
 
 
-def make_everything() -> None:
-    """Make at least one new row in every table the console shows."""
+def make_everything(*, is_booked: bool = False) -> None:
+    """Make at least one new row in every table the console shows.
+
+    Args:
+        is_booked: Only what the books agree with: no payments that nobody has made.
+    """
     organization = make_organization()
     version = make_version(organization)
     now = timezone.now()
@@ -122,7 +126,8 @@ def make_everything() -> None:
     Worker.objects.create(name=name, kind="predict", pool="cpu", pid=1, started_at=now, seen_at=now)
     make_job(organization)
     make_delivery(organization)
-    make_payments(organization)
+    if not is_booked:
+        make_payments(organization)
     make_traffic(version)
     Group.objects.create(name=f"group-{next(_NUMBERS)}")
 
