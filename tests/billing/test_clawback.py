@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from accounts.models import Organization
@@ -166,6 +166,7 @@ DEEDS = ("refund", "dispute", "win", "lose", "own", "fail", "hooks", "some", "pa
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(st.lists(st.sampled_from(DEEDS), max_size=8), st.integers(0, 2**32))
+@example(["own", "fail", "fail"], 1)
 def test_whatever_happens_the_ledger_ends_where_stripe_does(
     fake_stripe: FakeStripe, deeds: list[str], seed: int
 ) -> None:

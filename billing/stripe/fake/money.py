@@ -211,7 +211,9 @@ def settle_refund(world: World, refund: Body) -> Body:
 
 
 def fail_refund(world: World, refund: Body) -> Body:
-    """Let the bank send a refund back: the money is ours again."""
+    """Let the bank send a refund back, once: the money is ours again."""
+    if refund["status"] == "failed":
+        raise Refusal("This refund has failed already.")
     movement = move(world, "refund_failure", refund["amount"], refund["currency"], refund["id"])
     refund |= {
         "status": "failed",

@@ -251,6 +251,8 @@ def test_refunds_stop_at_what_was_paid(fake_stripe: FakeStripe) -> None:
     with pytest.raises(RejectedError):
         refund(1, "r3")
     fake_stripe.people.fail_refund(failed.id)
+    with pytest.raises(Refusal, match="has failed"):
+        fake_stripe.people.fail_refund(failed.id)
 
     assert gateway.retrieve_refund(failed.id).status == "failed"
     assert gateway.retrieve_payment_intent(intent).amount_refunded == 600
