@@ -9,7 +9,6 @@ from django.db.models import Sum
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, rule
 
-from accounts.models import Organization
 from billing import budgets, ledger
 from billing.invariants import violations
 from billing.models import Budget, CreditGrant, LedgerEntry, Wallet
@@ -52,24 +51,19 @@ class Checked(Beat):
             for start, window in cap.windows.items():
                 known = said.get((rank, cap.window, cap.unit, start))
                 assert known == (window.capacity, window.posted, window.held), (cap, start)
-        row = budgets.wallet(self.organization)
-        assert (row.capacity, row.posted, row.held) == (
-            self.wallet.capacity,
-            self.wallet.posted,
-            self.wallet.held,
-        )
+        [wallet] = [row for (rank, *_), row in said.items() if rank == Budget.Rank.WALLET]
+        assert wallet == (self.wallet.capacity, self.wallet.posted, self.wallet.held)
 
     @invariant()
     def the_wallet_says_what_the_model_says(self) -> None:
-        wallet = Wallet.objects.get(organization=self.organization)
+        wallet = Wallet.objects.select_related("organization").get(organization=self.organization)
         left = sum(CreditGrant.objects.values_list("remaining_nanos", flat=True))
         assert (wallet.paid_nanos, wallet.owed_nanos, left) == (
             self.purse.paid,
             self.purse.owed,
             self.purse.promotional,
         )
-        frozen = Organization.objects.get(pk=self.organization.pk).is_frozen
-        assert frozen == bool(self.freeze.by)
+        assert wallet.organization.is_frozen == bool(self.freeze.by)
         has = self.purse.promotional + self.purse.paid + self.purse.line - self.purse.owed
         assert has == self.wallet.capacity - self.wallet.posted
 

@@ -65,13 +65,13 @@ def _run(machine: type[Checked], examples: int, steps: int) -> None:
     )
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3600)
 def test_random_histories_agree_with_a_model_in_plain_python() -> None:
     """Invariant 3, 6, 7, 8, 11, 17, 18: whatever happens, and wherever the process dies."""
     _run(Payments, EXAMPLES, 20)
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3600)
 def test_random_months_are_billed_and_paid_out_as_the_model_says() -> None:
     """Invariant 11, 20, 23, 26, 34: once each, wherever the process dies or an answer is lost."""
     _run(Billed, BILLED_EXAMPLES, 20)
