@@ -334,7 +334,7 @@ def test_a_row_without_a_seed_is_the_same_when_it_is_written_again(
     data = lines({"prompt": "Once"}, {"prompt": "Once"})
     upload(client, writer, data, start="true")
     checking.check_next(WORKER)
-    die_at("written")
+    die_at("batch_file.written")
     run_to_death()
     leases.sweep()
     work()
