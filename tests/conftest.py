@@ -18,7 +18,7 @@ from billing import budgets, settlement, triggers
 from billing.invariants import violations
 from billing.stripe import client
 from billing.stripe.fake import FakeStripe
-from inference import versions
+from inference import loading, versions
 from tests import factories
 from tests.live import Site
 
@@ -45,10 +45,13 @@ def django_db_modify_db_settings() -> None:
 
 @pytest.fixture(autouse=True)
 def _forget() -> None:
-    """What a process remembers for seconds must not reach the next test."""
+    """What a process remembers must not reach the next test, whose rows may have the same ids."""
     keys._cache.clear()
     budgets._cache.clear()
     versions._cache.clear()
+    loading.signature_of.cache_clear()
+    for version_id in loading.sessions.loaded():
+        loading.sessions.unload(version_id)
 
 
 @pytest.fixture(autouse=True)
