@@ -20,17 +20,9 @@ from catalog import prices
 from catalog.models import ModelVersion
 
 
-def reserve(
-    organization: Organization,
-    version: ModelVersion,
-    *,
-    key: ApiKey | None = None,
-    rows: int = 1,
-    at: datetime | None = None,
-    quantities: Mapping[str, int] | None = None,
-) -> Reservation:
-    """Set money aside for a run that has not ended."""
-    made = prepare(organization, version, key=key, rows=rows, at=at, quantities=quantities)
+def reserve(organization: Organization, version: ModelVersion, **choices: Any) -> Reservation:
+    """Set money aside for a run that has not ended; see `prepare`."""
+    made = prepare(organization, version, **choices)
     holds.reserve(made)
     return made
 

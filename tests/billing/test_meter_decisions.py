@@ -8,13 +8,13 @@ import pytest
 
 from accounts.errors import ConflictError
 from accounts.models import AuditEntry, Organization, User
-from billing import meter_sender, meters, months, wallets
+from billing import meter_sender, meters, months
 from billing.models import BillingPeriod, MeterReport
 from billing.stripe import client
 from billing.stripe.fake.transport import Fault
 from tests.billing import postpaid_world as world
 from tests.billing.postpaid_world import Clock
-from tests.billing.test_meters import EVENTS, HOUR, at_stripe, send_one
+from tests.billing.test_meters import EVENTS, HOUR, at_stripe, send_one, send_unclear
 from tests.factories import make_user
 
 pytestmark = pytest.mark.django_db
@@ -33,19 +33,7 @@ def boss(db: None) -> User:
 
 @pytest.fixture
 def unclear(tenant: Organization, clock: Clock) -> MeterReport:
-    """A report that was lost on its way, beside usage at Stripe that the site has not sent."""
-    client.fake().fail(Fault.BEFORE_SEND, EVENTS)
-    report = send_one(tenant, clock)
-    client.gateway().report_usage(
-        event_name="mercato_spend_usd",
-        customer=wallets.of(tenant).stripe_customer,
-        value=3,
-        at=HOUR,
-        identifier="somebody-else",
-    )
-    clock.wait(hours=26)
-    meter_sender.send(clock.now)
-    report.refresh_from_db()
+    report = send_unclear(tenant, clock)
     assert report.state == State.REJECTED
     return report
 
