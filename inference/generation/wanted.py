@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from accounts.errors import MercatoError
 from inference.generation import options
+from inference.runtime import tensors
 from inference.runtime.errors import InputError
 from inference.runtime.sampling import Choice
 from inference.runtime.signature import Signature
@@ -88,11 +89,7 @@ def read(value: Any, signature: Signature, seed: int) -> Wanted:
     known = {spec.name, *OPTIONS}
     for name in value:
         if name not in known:
-            raise InputError(
-                "unknown_input",
-                f"This model has no input {str(name)[:64]!r}; it takes {', '.join(sorted(known))}.",
-                f"input.{str(name)[:64]}",
-            )
+            raise tensors.unknown_input(name, known, f"input.{str(name)[:64]}")
     found = {name: item for name, item in value.items() if item is not None}
     if spec.name not in found:
         raise InputError("missing_input", f"`{spec.name}` is missing.", f"input.{spec.name}")
